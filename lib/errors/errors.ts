@@ -1,0 +1,79 @@
+/**
+ * Every error that this package makes itself. A kernel's refusal is not among them: it comes from the kernel
+ * interface Node-shaped ('EBUSY', `syscall`, `request`) and at most gains a hint here.
+ */
+
+/** Codes of the errors that this package makes itself. */
+export type VhostErrorCode =
+  /** An argument has the wrong type or shape. */
+  | 'ERR_VHOST_INVALID_ARGUMENT'
+  /** An argument has the right type but a value that its rule forbids. */
+  | 'ERR_VHOST_OUT_OF_RANGE'
+  /** The handle was closed. */
+  | 'ERR_VHOST_CLOSED'
+  /** Nothing more can be queued now; wait, or take what is done. */
+  | 'ERR_VHOST_QUEUE_FULL'
+  /** A virtio-net header that the kernel's worker would stumble over. */
+  | 'ERR_VHOST_BAD_HEADER'
+  /** The device wrote something into the used ring that cannot be true. */
+  | 'ERR_VHOST_RING_CORRUPT'
+  /** The device reported an error on a queue. */
+  | 'ERR_VHOST_QUEUE_ERROR'
+  /** The interface behind a queue is gone. */
+  | 'ERR_VHOST_BACKEND_GONE'
+  /** This kernel, device or backend lacks what was asked for. */
+  | 'ERR_VHOST_UNSUPPORTED'
+  /** A buffer was returned twice or is not this pool's. */
+  | 'ERR_VHOST_NOT_LEASED'
+  /** The native part could not be loaded. */
+  | 'ERR_VHOST_ADDON'
+  /** The frame was not completed: its queue stopped first. */
+  | 'ERR_VHOST_ABANDONED';
+
+/** What an error may say beside its message. */
+export interface VhostErrorDetails {
+  /** The queue it happened on: 0 receive, 1 transmit, of the first pair. */
+  readonly queue?: number | undefined;
+  readonly cause?: unknown;
+}
+
+/** The part that this package's errors have in common, whichever standard class they extend. */
+export interface VhostErrorLike extends Error {
+  readonly code: VhostErrorCode;
+  readonly queue?: number | undefined;
+}
+
+function decorate(error: Error, name: string, code: VhostErrorCode, details: VhostErrorDetails): void {
+  Object.defineProperty(error, 'name', { value: `${name} [${code}]`, configurable: true, writable: true });
+  Object.defineProperty(error, 'code', { value: code, enumerable: true });
+  if (details.queue !== undefined)
+    Object.defineProperty(error, 'queue', { value: details.queue, enumerable: true });
+}
+
+/** A state or a device that refuses, where the argument is not at fault. */
+export class VhostError extends Error implements VhostErrorLike {
+  declare readonly code: VhostErrorCode;
+  declare readonly queue?: number;
+  constructor(code: VhostErrorCode, message: string, details: VhostErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    decorate(this, 'VhostError', code, details);
+  }
+}
+
+/** An argument of the wrong type or shape. */
+export class VhostTypeError extends TypeError implements VhostErrorLike {
+  declare readonly code: VhostErrorCode;
+  constructor(message: string) {
+    super(message);
+    decorate(this, 'TypeError', 'ERR_VHOST_INVALID_ARGUMENT', {});
+  }
+}
+
+/** An argument whose value its rule forbids. */
+export class VhostRangeError extends RangeError implements VhostErrorLike {
+  declare readonly code: VhostErrorCode;
+  constructor(message: string, code: VhostErrorCode = 'ERR_VHOST_OUT_OF_RANGE') {
+    super(message);
+    decorate(this, 'RangeError', code, {});
+  }
+}
