@@ -25,6 +25,8 @@ export type VhostErrorCode =
   | 'ERR_VHOST_UNSUPPORTED'
   /** A buffer was returned twice or is not this pool's. */
   | 'ERR_VHOST_NOT_LEASED'
+  /** Something else still uses what was to be closed or taken. */
+  | 'ERR_VHOST_IN_USE'
   /** The native part could not be loaded. */
   | 'ERR_VHOST_ADDON'
   /** The frame was not completed: its queue stopped first. */

@@ -1,0 +1,28 @@
+import type { NetworkInterface } from './network-interface.js';
+
+export type BackendKind = 'tap' | 'macvtap' | 'packet';
+
+/**
+ * When the kernel is done with a frame that it was given: `sync`, once it has copied it; `async`, once the network
+ * stack lets go of it – for frames of 256 bytes and more, out of order with the others.
+ */
+export type LinkState = 'sync' | 'async';
+
+/** What vhost hands frames to and takes them from: a descriptor whose socket it can reach, and its interface. */
+export interface Backend {
+  readonly kind: BackendKind;
+  readonly fd: number;
+  readonly interface: NetworkInterface;
+  /** Bytes of virtio-net header that the descriptor carries before each frame; 0 where it carries none. */
+  readonly headerSize: number;
+  /** What may come with the header of a received frame, and what a frame with a header may ask for. */
+  readonly offloads: readonly Offload[];
+  readonly linkState: LinkState;
+  /** Whether the interface behind the descriptor still exists. */
+  alive(): boolean;
+  /** Closes the descriptor. A vhost device to which it was attached goes on with it until it is detached. */
+  close(): void;
+}
+
+/** Work on a frame that the other side may leave to this one; the names are those of TUNSETOFFLOAD. */
+export type Offload = 'csum' | 'tso4' | 'tso6' | 'ecn' | 'ufo' | 'uso4' | 'uso6';

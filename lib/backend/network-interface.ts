@@ -1,0 +1,94 @@
+import { ETH_ALEN, ETH_MAX_MTU, ETH_MIN_MTU } from '../abi/if-ether.js';
+import { IFF_UP } from '../abi/netdevice.js';
+import { checkInteger, wrongType, wrongValue } from '../errors/check.js';
+import { explain } from '../errors/hints.js';
+import type { Kernel } from '../kernel/kernel.js';
+
+/** What can be said of any network interface when a backend is opened on it. */
+export interface InterfaceOptions {
+  /** Bytes of the longest payload, without the Ethernet header; left as it is by default. */
+  readonly mtu?: number;
+  /** Address of the host's end, "02:00:00:00:00:01"; left as it is by default. */
+  readonly mac?: string;
+  /** Bring the interface up (the default), or leave it as it is. */
+  readonly up?: boolean;
+  /** The network namespace: a name (of `ip netns`) or a path such as /proc/1/ns/net. */
+  readonly netns?: string;
+}
+
+/** The names of `InterfaceOptions`. */
+export const interfaceOptionNames = ['mtu', 'mac', 'up', 'netns'] as const;
+
+/** The path of a network namespace that was named as `ip netns` does. */
+export function namespacePath(netns: string | undefined): string | undefined {
+  if (netns === undefined || netns.includes('/')) return netns;
+  return `/run/netns/${netns}`;
+}
+
+/** "02:00:00:00:00:01" as six bytes. */
+export function parseMac(argument: string, mac: unknown): Uint8Array {
+  if (typeof mac !== 'string') throw wrongType(argument, 'a string', mac);
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac))
+    throw wrongValue(argument, 'six bytes in hexadecimal, joined by colons', mac);
+  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
+}
+
+/** Six bytes as "02:00:00:00:00:01". */
+export function formatMac(address: Uint8Array): string {
+  return Array.from(address.subarray(0, ETH_ALEN), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** A network interface of the host, by name, in a namespace: netdevice(7). */
+export class NetworkInterface {
+  readonly name: string;
+  readonly #kernel: Kernel;
+  #fd: number;
+
+  constructor(kernel: Kernel, name: string, netns?: string) {
+    this.#kernel = kernel;
+    this.name = name;
+    this.#fd = kernel.netdev.open(namespacePath(netns));
+  }
+
+  get index(): number {
+    return this.#kernel.netdev.getIndex(this.#fd, this.name);
+  }
+
+  get mtu(): number {
+    return this.#kernel.netdev.getMtu(this.#fd, this.name);
+  }
+
+  get mac(): string {
+    return formatMac(this.#kernel.netdev.getHardwareAddress(this.#fd, this.name));
+  }
+
+  get up(): boolean {
+    return (this.#kernel.netdev.getFlags(this.#fd, this.name) & IFF_UP) !== 0;
+  }
+
+  /** The name that an interface has now, by index; throws ENODEV where it is gone. */
+  nameOf(index: number): string {
+    return this.#kernel.netdev.getName(this.#fd, index);
+  }
+
+  /** Applies options, the address before the interface comes up; changes nothing that is as asked for. */
+  configure({ mtu, mac, up = true }: InterfaceOptions): void {
+    const { netdev } = this.#kernel;
+    try {
+      if (mtu !== undefined && checkInteger('mtu', mtu, ETH_MIN_MTU, ETH_MAX_MTU) !== this.mtu)
+        netdev.setMtu(this.#fd, this.name, mtu);
+      if (mac !== undefined && mac.toLowerCase() !== this.mac)
+        netdev.setHardwareAddress(this.#fd, this.name, parseMac('mac', mac));
+      const flags = netdev.getFlags(this.#fd, this.name);
+      if (up && (flags & IFF_UP) === 0) netdev.setFlags(this.#fd, this.name, flags | IFF_UP);
+    } catch (error) {
+      throw explain(error);
+    }
+  }
+
+  close(): void {
+    if (this.#fd === -1) return;
+    this.#kernel.descriptor.close(this.#fd);
+    this.#fd = -1;
+  }
+}

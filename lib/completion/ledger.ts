@@ -1,0 +1,148 @@
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { VhostError } from '../errors/errors.js';
+
+/** Batches of 2^16 frames and more than a ring holds cannot be: 16 powers of two and 1. */
+const BATCH_BUCKETS = 17;
+
+/** What is told when a frame's fate is known: its position in what was submitted together, and how it ended. */
+export interface FrameOwner {
+  /** `latency` in milliseconds from post to completion; `completed` false where the frame was abandoned. */
+  settle(position: number, completed: boolean, latency: number): void;
+}
+
+/**
+ * What is in flight on one queue, by head: who waits for it, how long, how many bytes. Completions come late and in
+ * any order; each head is counted once, as completed or as abandoned.
+ *
+ * Invariant: `submitted` = `completed` + `abandoned` + `inFlight`, at every observable moment.
+ *
+ * Nothing here allocates per frame; a frame that nobody waits for costs a few stores into typed arrays.
+ */
+export class Ledger {
+  submitted = 0;
+  completed = 0;
+  abandoned = 0;
+  /** The most that were in flight at once. */
+  maxInFlight = 0;
+  bytesSubmitted = 0;
+  bytesCompleted = 0;
+  bytesInFlight = 0;
+  /** Completions of frames that were submitted before another that had completed already. */
+  outOfOrder = 0;
+  /** By power of two: completions that came in batches of 2^i up to 2^(i+1) - 1. */
+  readonly batchSizes = new Float64Array(BATCH_BUCKETS);
+  /** Microseconds from submission to completion, recorded once for each batch that was submitted together. */
+  readonly latency: RecordableHistogram = createHistogram({ lowest: 1, highest: 3_600_000_000 });
+  /** By position in the last `complete` or `abandon`: the token that was submitted with that head. */
+  readonly tokens: Int32Array;
+
+  readonly #clock: () => number;
+  readonly #inFlight: Uint8Array;
+  readonly #token: Int32Array;
+  readonly #bytes: Uint32Array;
+  readonly #stamp: Float64Array;
+  readonly #sequence: Float64Array;
+  readonly #owner: (FrameOwner | undefined)[];
+  readonly #position: Uint32Array;
+  #now = 0;
+  #latestDone = -1;
+
+  /** `size`: heads from 0, the ring's size. `clock`: milliseconds, monotonic. */
+  constructor(size: number, clock: () => number = performance.now.bind(performance)) {
+    this.#clock = clock;
+    this.tokens = new Int32Array(size);
+    this.#inFlight = new Uint8Array(size);
+    this.#token = new Int32Array(size);
+    this.#bytes = new Uint32Array(size);
+    this.#stamp = new Float64Array(size);
+    this.#sequence = new Float64Array(size);
+    this.#owner = new Array<FrameOwner | undefined>(size).fill(undefined);
+    this.#position = new Uint32Array(size);
+  }
+
+  get inFlight(): number {
+    return this.submitted - this.completed - this.abandoned;
+  }
+
+  /** Takes the time that the heads submitted next will bear. */
+  stamp(): void {
+    this.#now = this.#clock();
+  }
+
+  /** Enters a head; `token` comes back in `tokens` when it is settled. */
+  submit(head: number, bytes: number, token: number): void {
+    if (this.#inFlight[head] !== 0) this.#refuse(head, 'is in flight already');
+    this.#inFlight[head] = 1;
+    this.#token[head] = token;
+    this.#bytes[head] = bytes;
+    this.#stamp[head] = this.#now;
+    this.#sequence[head] = this.submitted++;
+    this.bytesSubmitted += bytes;
+    this.bytesInFlight += bytes;
+    const inFlight = this.inFlight;
+    if (inFlight > this.maxInFlight) this.maxInFlight = inFlight;
+  }
+
+  /** Names who waits for a head just submitted. */
+  assign(head: number, owner: FrameOwner, position: number): void {
+    this.#owner[head] = owner;
+    this.#position[head] = position;
+  }
+
+  /** Settles the first `count` of `heads` as completed, now; the bytes that they carried. */
+  complete(heads: Uint16Array, count: number): number {
+    if (count === 0) return 0;
+    const now = this.#clock();
+    this.batchSizes[31 - Math.clz32(count)]!++;
+    let stampRecorded = -1;
+    let bytes = 0;
+    for (let i = 0; i < count; i++) {
+      const head = heads[i]!;
+      bytes += this.#take(head, i);
+      this.completed++;
+      const sequence = this.#sequence[head]!;
+      if (sequence < this.#latestDone) this.outOfOrder++;
+      else this.#latestDone = sequence;
+      const stamp = this.#stamp[head]!;
+      if (stamp !== stampRecorded) {
+        stampRecorded = stamp;
+        this.latency.record(Math.max(1, Math.round((now - stamp) * 1000)));
+      }
+      const owner = this.#owner[head];
+      if (owner !== undefined) {
+        this.#owner[head] = undefined;
+        owner.settle(this.#position[head]!, true, now - stamp);
+      }
+    }
+    this.bytesCompleted += bytes;
+    return bytes;
+  }
+
+  /** Settles the first `count` of `heads` as abandoned: the device is gone and will never return them. */
+  abandon(heads: Uint16Array, count: number): void {
+    const now = this.#clock();
+    for (let i = 0; i < count; i++) {
+      const head = heads[i]!;
+      this.#take(head, i);
+      this.abandoned++;
+      const owner = this.#owner[head];
+      if (owner !== undefined) {
+        this.#owner[head] = undefined;
+        owner.settle(this.#position[head]!, false, now - this.#stamp[head]!);
+      }
+    }
+  }
+
+  #take(head: number, position: number): number {
+    if (this.#inFlight[head] !== 1) this.#refuse(head, 'is not in flight');
+    this.#inFlight[head] = 0;
+    this.tokens[position] = this.#token[head]!;
+    const bytes = this.#bytes[head]!;
+    this.bytesInFlight -= bytes;
+    return bytes;
+  }
+
+  #refuse(head: number, why: string): never {
+    throw new VhostError('ERR_VHOST_RING_CORRUPT', `head ${head} ${why}`);
+  }
+}

@@ -1,0 +1,94 @@
+/** What is known of a kernel's refusal beyond its code: where it happened, what the cause is, what mends it. */
+interface Hint {
+  /** `request` of the error, or its `path`. */
+  readonly at: string | RegExp;
+  readonly code: string;
+  readonly hint: string;
+}
+
+const hints: readonly Hint[] = [
+  {
+    at: /vhost-net$/,
+    code: 'ENOENT',
+    hint: 'the module vhost_net is not loaded: modprobe vhost_net, or run in a VM: npm run vm -- COMMAND',
+  },
+  {
+    at: /vhost-net$/,
+    code: 'EACCES',
+    hint: 'the device belongs to another user or group: join its group (often kvm), or run as root',
+  },
+  { at: /vhost-net$/, code: 'ENXIO', hint: 'the node is there but the module is not: modprobe vhost_net' },
+  { at: /\/tun$/, code: 'ENOENT', hint: 'the module tun is not loaded: modprobe tun' },
+  { at: /\/tun$/, code: 'EACCES', hint: 'opening /dev/net/tun needs its group or root' },
+  { at: /\/tap\d+$/, code: 'EACCES', hint: 'a macvtap node belongs to root alone: chown it or run as root' },
+  {
+    at: 'TUNSETIFF',
+    code: 'EPERM',
+    hint: 'making a tap needs CAP_NET_ADMIN; or let root make it for this user: ip tuntap add dev NAME mode tap user USER vnet_hdr',
+  },
+  {
+    at: 'TUNSETIFF',
+    code: 'EBUSY',
+    hint: 'the tap is open already, here or in another process; close that one, or choose another name',
+  },
+  {
+    at: 'TUNSETIFF',
+    code: 'EINVAL',
+    hint: 'an interface of this name exists that is no tap, or was made with other flags (multi_queue, vnet_hdr)',
+  },
+  {
+    at: 'VHOST_SET_OWNER',
+    code: 'EBUSY',
+    hint: 'this descriptor has an owner already; open the device anew',
+  },
+  {
+    at: /^VHOST_/,
+    code: 'EPERM',
+    hint: 'the device belongs to another process, or VHOST_SET_OWNER has not been called; Workers may share it, child processes may not',
+  },
+  {
+    at: 'VHOST_SET_FEATURES',
+    code: 'EOPNOTSUPP',
+    hint: 'a feature bit is not among those of VHOST_GET_FEATURES; checksum and segment offload are agreed at the tap',
+  },
+  {
+    at: 'VHOST_SET_MEM_TABLE',
+    code: 'E2BIG',
+    hint: 'more regions than /sys/module/vhost/parameters/max_mem_regions',
+  },
+  {
+    at: 'VHOST_NET_SET_BACKEND',
+    code: 'ENOTSOCK',
+    hint: 'the descriptor is no packet socket, tap or macvtap',
+  },
+  {
+    at: 'VHOST_NET_SET_BACKEND',
+    code: 'EFAULT',
+    hint: 'a ring or the log cannot be reached, or VHOST_SET_MEM_TABLE has not been called',
+  },
+  {
+    at: 'VHOST_NET_SET_BACKEND',
+    code: 'EINVAL',
+    hint: 'the tap is not attached to an interface, or its interface is gone',
+  },
+  {
+    at: /^VHOST_SET_VRING_(NUM|BASE)$/,
+    code: 'EBUSY',
+    hint: 'the queue has a backend; detach it first (VHOST_NET_SET_BACKEND with -1)',
+  },
+];
+
+/** Adds a `hint` to a kernel's refusal where its cause is known; returns the same error. */
+export function explain(error: unknown): unknown {
+  if (!(error instanceof Error) || 'hint' in error) return error;
+  const { code, request, path } = error as NodeJS.ErrnoException & { request?: string };
+  const found = hints.find(
+    ({ at, code: wanted }) =>
+      wanted === code &&
+      [request, path].some((place) => place !== undefined && (at instanceof RegExp ? at.test(place) : at === place)),
+  );
+  if (found === undefined) return error;
+  Object.defineProperty(error, 'hint', { value: found.hint, enumerable: true });
+  error.message += ` (${found.hint})`;
+  return error;
+}

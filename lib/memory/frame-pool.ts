@@ -1,0 +1,107 @@
+import { checkInteger, wrongValue } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
+import type { GuestMemory } from './guest-memory.js';
+import type { Region } from './region.js';
+
+/** Buffers start on a cache line, so that no two share one with the device. */
+const ALIGNMENT = 64;
+const WINDOW = 2 ** 32;
+
+/**
+ * Buffers of one size in a region, known by index from 0, leased and released without allocation. A frame longer
+ * than one buffer is a list of them: `next` links it, `length` says how much of each is filled.
+ *
+ * Invariant: `free` + leased = `count`; a buffer is on the free stack or leased, never both.
+ */
+export class FramePool {
+  readonly region: Region;
+  /** Bytes a buffer holds. */
+  readonly bufferSize: number;
+  /** Bytes from the start of the region to buffer 0. */
+  readonly base: number;
+  /** How many buffers there are. */
+  readonly count: number;
+  /** All of the region, where `offset(buffer)` points. */
+  readonly bytes: Uint8Array;
+  /** By buffer: bytes filled, the virtio-net header of a first buffer included. */
+  readonly length: Uint32Array;
+  /** By buffer: the buffer that continues the frame, -1 at its end. */
+  readonly next: Int32Array;
+  /** The upper half of every buffer's guest physical address. */
+  readonly addressHigh: number;
+  /** The lower half of buffer 0's. */
+  readonly addressLow: number;
+  readonly #stack: Int32Array;
+  readonly #leased: Uint8Array;
+  #free: number;
+
+  /** Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`. */
+  constructor(memory: GuestMemory, bufferSize: number, count: number) {
+    checkInteger('bufferSize', bufferSize, 64, 2 ** 24);
+    checkInteger('count', count, 1, 2 ** 20);
+    this.bufferSize = Math.ceil(bufferSize / ALIGNMENT) * ALIGNMENT;
+    this.count = count;
+    const { region, offset } = memory.allocate(this.bufferSize * count, ALIGNMENT);
+    const address = region.guestPhysicalAddress + offset;
+    // One upper half for all keeps 64-bit arithmetic out of the ring.
+    if (Math.floor(address / WINDOW) !== Math.floor((address + this.bufferSize * count - 1) / WINDOW))
+      throw wrongValue('guestPhysicalAddress', 'such that the pool crosses no multiple of 4 GiB', address);
+    this.region = region;
+    this.base = offset;
+    this.bytes = region.bytes;
+    this.addressHigh = Math.floor(address / WINDOW);
+    this.addressLow = address % WINDOW;
+    this.length = new Uint32Array(count);
+    this.next = new Int32Array(count).fill(-1);
+    this.#stack = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
+    this.#leased = new Uint8Array(count);
+    this.#free = count;
+  }
+
+  /** Buffers that can be leased now. */
+  get free(): number {
+    return this.#free;
+  }
+
+  /** Takes a buffer; -1 where none is free. */
+  lease(): number {
+    if (this.#free === 0) return -1;
+    const buffer = this.#stack[--this.#free]!;
+    this.#leased[buffer] = 1;
+    return buffer;
+  }
+
+  /** Gives one buffer back, whatever it is linked to. */
+  release(buffer: number): void {
+    if (this.#leased[buffer] !== 1) this.#refuse(buffer);
+    this.#leased[buffer] = 0;
+    this.next[buffer] = -1;
+    this.#stack[this.#free++] = buffer;
+  }
+
+  /** Gives back a frame: its first buffer and all that `next` links to it. */
+  releaseFrame(first: number): void {
+    for (let buffer = first; buffer !== -1; ) {
+      const after = this.next[buffer]!;
+      this.release(buffer);
+      buffer = after;
+    }
+  }
+
+  /** Whether a buffer is out on lease. */
+  isLeased(buffer: number): boolean {
+    return this.#leased[buffer] === 1;
+  }
+
+  /** Where a buffer starts in `bytes`. */
+  offset(buffer: number): number {
+    return this.base + buffer * this.bufferSize;
+  }
+
+  #refuse(buffer: number): never {
+    throw new VhostError(
+      'ERR_VHOST_NOT_LEASED',
+      `buffer ${buffer} is not out on lease (a pool of ${this.count}): it was released before, or is another pool's`,
+    );
+  }
+}

@@ -1,0 +1,46 @@
+import type { VringAddresses } from '../kernel/kernel.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+
+/** A device in this process answers at once, one behind a socket later. */
+export type Awaitable<T> = T | Promise<T>;
+
+/**
+ * The control plane of a vhost net device, one method per request, in the order in which a device is set up. The
+ * kernel's device answers to it, and so can any other; a `Nic` is made of nothing else.
+ */
+export interface Vhost {
+  /** VHOST_GET_FEATURES: every feature bit that can be agreed. */
+  getFeatures(): Awaitable<bigint>;
+  /** VHOST_SET_FEATURES: agrees on feature bits, all of them offered. */
+  setFeatures(features: bigint): Awaitable<void>;
+  /** VHOST_SET_OWNER: the device belongs to this process from now on. */
+  setOwner(): Awaitable<void>;
+  /** VHOST_SET_MEM_TABLE: all that the device may reach. The memory cannot be unmapped before `close`. */
+  setMemTable(memory: GuestMemory): Awaitable<void>;
+  /** VHOST_SET_LOG_BASE: user address of the dirty log, one bit for each 4 KiB of guest physical memory. */
+  setLogBase(address: bigint): Awaitable<void>;
+  /** VHOST_SET_LOG_FD: an eventfd signalled with each page logged, -1 for none. */
+  setLogFd(logFd: number): Awaitable<void>;
+  /** VHOST_SET_VRING_NUM: descriptors, a power of two up to 32,768. */
+  setVringNum(queue: number, size: number): Awaitable<void>;
+  /** VHOST_SET_VRING_BASE: the available index at which the device begins. */
+  setVringBase(queue: number, base: number): Awaitable<void>;
+  /** VHOST_GET_VRING_BASE: the available index that the device would take next. */
+  getVringBase(queue: number): Awaitable<number>;
+  /** VHOST_SET_VRING_ADDR: user addresses of the ring's parts. */
+  setVringAddr(queue: number, addresses: VringAddresses): Awaitable<void>;
+  /** VHOST_SET_VRING_KICK: the eventfd by which the driver wakes the device, -1 for polling. */
+  setVringKick(queue: number, eventFd: number): Awaitable<void>;
+  /** VHOST_SET_VRING_CALL: the eventfd by which the device wakes the driver, -1 for none. */
+  setVringCall(queue: number, eventFd: number): Awaitable<void>;
+  /** VHOST_SET_VRING_ERR: the eventfd by which the device reports an error on the queue, -1 for none. */
+  setVringErr(queue: number, eventFd: number): Awaitable<void>;
+  /** VHOST_SET_VRING_BUSYLOOP_TIMEOUT: microseconds the device polls before it sleeps, 0 for none. */
+  setVringBusyloopTimeout(queue: number, microseconds: number): Awaitable<void>;
+  /** VHOST_NET_SET_BACKEND: starts the queue on a backend's descriptor, or moves it to another one. */
+  setBackend(queue: number, backendFd: number): Awaitable<void>;
+  /** VHOST_NET_SET_BACKEND with -1: stops the queue; resolves when the device has let go of every buffer. */
+  detachBackend(queue: number): Promise<void>;
+  /** Closes the device and lets go of its memory. Idempotent. */
+  close(): Awaitable<void>;
+}

@@ -1,0 +1,399 @@
+import { endianness } from 'node:os';
+import {
+  VRING_AVAIL_F_NO_INTERRUPT,
+  VRING_AVAIL_RING_OFFSET,
+  VRING_DESC_F_INDIRECT,
+  VRING_DESC_F_NEXT,
+  VRING_DESC_F_WRITE,
+  VRING_DESC_SIZE,
+  VRING_USED_F_NO_NOTIFY,
+  VRING_USED_RING_OFFSET,
+} from '../abi/virtio-ring.js';
+import { wrongValue } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
+import type { Region } from '../memory/region.js';
+import { type SplitRingLayout, splitRingLayout } from './layout.js';
+import { advance, distance, passes } from './ring-index.js';
+
+const WINDOW = 2 ** 32;
+/** Both rings begin with `flags` and `idx`, as 16-bit words. */
+const FLAGS = 0;
+const INDEX = 1;
+
+export interface DriverRingOptions {
+  readonly region: Region;
+  /** Bytes from the start of the region to the ring, a multiple of 16; `layout.bytes` long. */
+  readonly offset: number;
+  /** Descriptors: a power of two up to 32,768. */
+  readonly size: number;
+  /** VIRTIO_F_EVENT_IDX is agreed. */
+  readonly eventIdx?: boolean;
+  /** VIRTIO_F_INDIRECT_DESC is agreed: a table of `entries` descriptors for each head, from `offset` in the region. */
+  readonly indirect?: { readonly offset: number; readonly entries: number };
+  /** Index at which both rings start. */
+  readonly base?: number;
+  /** The queue this ring serves; told in errors. */
+  readonly queue?: number;
+}
+
+/**
+ * The driver's side of a split ring (VIRTIO 1.3 §2.7 Split Virtqueues).
+ *
+ * A round is: post chains (`post`, or `begin` … `end`), `publish` once, kick if it says so; later `reap` once and
+ * read `heads` and `lengths`. Nothing here allocates. What the device writes is checked before it is believed: at
+ * the first lie `corruption` is set, nothing after it is handed out, and the ring stands until `reclaim`.
+ *
+ * Invariant: `free` + the descriptors of all chains in flight = `size`.
+ */
+export class DriverRing {
+  readonly size: number;
+  readonly layout: SplitRingLayout;
+  readonly region: Region;
+  /** Bytes from the start of the region. */
+  readonly offset: number;
+  /** What the last `reap` or `reclaim` took, in the order in which the device returned it: heads … */
+  readonly heads: Uint16Array;
+  /** … and bytes the device wrote into each (0 for a chain it could only read). */
+  readonly lengths: Uint32Array;
+  /** Chains published that asked for no kick. */
+  kicksSuppressed = 0;
+  /** Why this ring stands, if it does. */
+  corruption: VhostError | undefined;
+
+  readonly #eventIdx: boolean;
+  readonly #queue: number | undefined;
+  readonly #mask: number;
+  readonly #descriptors: Uint32Array;
+  readonly #available: Uint16Array;
+  readonly #usedWords: Uint16Array;
+  readonly #usedElements: Uint32Array;
+  readonly #usedEvent: number;
+  readonly #availEvent: number;
+
+  // What the driver believes is kept apart from the shared memory, so that no device can change it.
+  readonly #freeStack: Uint16Array;
+  readonly #link: Uint16Array;
+  /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
+  readonly #taken: Uint16Array;
+  /** By head: bytes the device may write. */
+  readonly #writable: Uint32Array;
+  #free: number;
+  #inFlight = 0;
+  #availableIndex: number;
+  #publishedIndex: number;
+  #lastUsed: number;
+
+  readonly #tables: Uint32Array | undefined;
+  readonly #tableEntries: number;
+  readonly #tableAddress: number;
+
+  // The chain between `begin` and `end`; its descriptors stay on the free stack until `end`.
+  #chainHead = 0;
+  #chainLast = 0;
+  #chainLength = 0;
+  #chainAdded = 0;
+  #chainWritable = 0;
+  #chainIndirect = false;
+
+  constructor(options: DriverRingOptions) {
+    if (endianness() !== 'LE')
+      throw new VhostError('ERR_VHOST_UNSUPPORTED', 'vrings are little-endian; this host is not');
+    const { region, offset, size } = options;
+    this.layout = splitRingLayout(size);
+    if (!Number.isInteger(offset) || offset < 0 || offset % 16 !== 0)
+      throw wrongValue('offset', 'a multiple of 16 (VIRTIO 1.3 §2.7 Split Virtqueues)', offset);
+    if (offset + this.layout.bytes > region.size)
+      throw wrongValue('offset', `such that ${this.layout.bytes} bytes of ring lie in the region`, offset);
+    this.size = size;
+    this.region = region;
+    this.offset = offset;
+    this.#mask = size - 1;
+    this.#eventIdx = options.eventIdx ?? false;
+    this.#queue = options.queue;
+    const { buffer } = region;
+    const usedRing = offset + this.layout.usedRing;
+    this.#descriptors = new Uint32Array(buffer, offset, (size * VRING_DESC_SIZE) / 4);
+    this.#available = new Uint16Array(buffer, offset + this.layout.availableRing, 3 + size);
+    this.#usedWords = new Uint16Array(buffer, usedRing, 3 + 4 * size);
+    this.#usedElements = new Uint32Array(buffer, usedRing + VRING_USED_RING_OFFSET, 2 * size);
+    this.#usedEvent = VRING_AVAIL_RING_OFFSET / 2 + size;
+    this.#availEvent = VRING_USED_RING_OFFSET / 2 + 4 * size;
+
+    this.heads = new Uint16Array(size);
+    this.lengths = new Uint32Array(size);
+    this.#freeStack = Uint16Array.from({ length: size }, (_, i) => size - 1 - i);
+    this.#link = new Uint16Array(size);
+    this.#taken = new Uint16Array(size);
+    this.#writable = new Uint32Array(size);
+    this.#free = size;
+
+    const base = options.base ?? 0;
+    this.#availableIndex = base;
+    this.#publishedIndex = base;
+    this.#lastUsed = base;
+    this.#available.fill(0);
+    this.#usedWords.fill(0);
+    this.#available[INDEX] = base;
+    this.#usedWords[INDEX] = base;
+
+    this.#tableEntries = options.indirect?.entries ?? 0;
+    this.#tableAddress = region.guestPhysicalAddress + (options.indirect?.offset ?? 0);
+    this.#tables =
+      options.indirect &&
+      new Uint32Array(buffer, options.indirect.offset, (size * this.#tableEntries * VRING_DESC_SIZE) / 4);
+  }
+
+  /** Descriptors that can be used now. */
+  get free(): number {
+    return this.#free;
+  }
+
+  /** Chains posted and not yet reaped. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Chains posted and not yet published. */
+  get unpublished(): number {
+    return distance(this.#publishedIndex, this.#availableIndex);
+  }
+
+  /** The index after the last chain posted: where a device that is attached now begins (VHOST_SET_VRING_BASE). */
+  get availableIndex(): number {
+    return this.#availableIndex;
+  }
+
+  /** Whether a chain with this head is in flight. */
+  isInFlight(head: number): boolean {
+    return head < this.size && this.#taken[head] !== 0;
+  }
+
+  /**
+   * Posts a chain of one descriptor: `length` bytes from a guest physical address, for the device to read, or to
+   * write where `writable`. The head, or -1 where no descriptor is free.
+   */
+  post(addressHigh: number, addressLow: number, length: number, writable: boolean): number {
+    if (this.#free === 0) return -1;
+    this.#chainLength = 0;
+    const head = this.#freeStack[--this.#free]!;
+    const word = head * 4;
+    const table = this.#descriptors;
+    table[word] = addressLow;
+    table[word + 1] = addressHigh;
+    table[word + 2] = length;
+    table[word + 3] = writable ? VRING_DESC_F_WRITE : 0;
+    this.#taken[head] = 1;
+    this.#writable[head] = writable ? length : 0;
+    this.#offer(head);
+    return head;
+  }
+
+  /**
+   * Begins a chain of `count` descriptors; false where there is no room for it. Then `add` each, readable ones
+   * first (VIRTIO 1.3 §2.7.4.2 Driver Requirements: Message Framing), and `end` it. A chain that is not ended
+   * before the next `post` or `begin` never was.
+   */
+  begin(count: number): boolean {
+    const indirect = count > 1 && count <= this.#tableEntries;
+    // VIRTIO 1.3 §2.7.5 The Virtqueue Descriptor Table: no chain is longer than the queue.
+    if (count < 1 || (!indirect && count > this.size))
+      throw wrongValue('count', `from 1 to the queue size ${this.size}`, count);
+    const wanted = indirect ? 1 : count;
+    if (this.#free < wanted) return false;
+    this.#chainIndirect = indirect;
+    this.#chainLength = count;
+    this.#chainAdded = 0;
+    this.#chainWritable = 0;
+    this.#chainHead = this.#freeStack[this.#free - 1]!;
+    return true;
+  }
+
+  /** Adds a descriptor to the chain that `begin` began. */
+  add(addressHigh: number, addressLow: number, length: number, writable: boolean): void {
+    const position = this.#chainAdded++;
+    if (position >= this.#chainLength)
+      throw wrongValue('count', 'the number of descriptors added', this.#chainLength);
+    if (writable) this.#chainWritable += length;
+    else if (this.#chainWritable > 0)
+      throw wrongValue('writable', 'true after the first writable descriptor of a chain', writable);
+    const more = position + 1 < this.#chainLength;
+    const flags = (writable ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0);
+    if (this.#chainIndirect) {
+      const entry = this.#chainHead * this.#tableEntries + position;
+      writeDescriptor(this.#tables!, entry, addressHigh, addressLow, length, flags, more ? position + 1 : 0);
+      return;
+    }
+    const top = this.#free - 1 - position;
+    const id = this.#freeStack[top]!;
+    const next = more ? this.#freeStack[top - 1]! : 0;
+    writeDescriptor(this.#descriptors, id, addressHigh, addressLow, length, flags, next);
+    if (position > 0) this.#link[this.#chainLast] = id;
+    this.#chainLast = id;
+  }
+
+  /** Posts the chain that `begin` began; its head. */
+  end(): number {
+    if (this.#chainAdded !== this.#chainLength || this.#chainLength === 0)
+      throw wrongValue('count', `the number of descriptors added (${this.#chainAdded})`, this.#chainLength);
+    const head = this.#chainHead;
+    if (this.#chainIndirect) {
+      const table = this.#tableAddress + head * this.#tableEntries * VRING_DESC_SIZE;
+      writeDescriptor(
+        this.#descriptors,
+        head,
+        Math.floor(table / WINDOW),
+        table % WINDOW,
+        this.#chainLength * VRING_DESC_SIZE,
+        VRING_DESC_F_INDIRECT,
+        0,
+      );
+    }
+    const taken = this.#chainIndirect ? 1 : this.#chainLength;
+    this.#taken[head] = taken;
+    this.#free -= taken;
+    this.#writable[head] = this.#chainWritable;
+    this.#chainLength = 0;
+    this.#offer(head);
+    return head;
+  }
+
+  /**
+   * Shows the device every chain posted since the last time; true where it wants a kick
+   * (VIRTIO 1.3 §2.7.13 Supplying Buffers to The Device).
+   */
+  publish(): boolean {
+    const before = this.#publishedIndex;
+    const after = this.#availableIndex;
+    if (after === before) return false;
+    // Sequentially consistent store and load: the index is seen before the device's wish is read (§2.7.13.4).
+    Atomics.store(this.#available, INDEX, after);
+    this.#publishedIndex = after;
+    const kick = this.#eventIdx
+      ? passes(Atomics.load(this.#usedWords, this.#availEvent), after, before)
+      : (Atomics.load(this.#usedWords, FLAGS) & VRING_USED_F_NO_NOTIFY) === 0;
+    if (!kick) this.kicksSuppressed++;
+    return kick;
+  }
+
+  /**
+   * Takes up to `limit` chains that the device has returned, into `heads` and `lengths`; how many
+   * (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their descriptors are free at once.
+   */
+  reap(limit: number = this.size): number {
+    if (this.corruption !== undefined) return 0;
+    const waiting = distance(this.#lastUsed, Atomics.load(this.#usedWords, INDEX));
+    if (waiting === 0) return 0;
+    if (waiting > this.#inFlight) {
+      this.#corrupt(`moved the used index by ${waiting} with ${this.#inFlight} chains in flight`);
+      return 0;
+    }
+    const count = waiting < limit ? waiting : limit;
+    const { heads, lengths, size } = this;
+    const elements = this.#usedElements;
+    const mask = this.#mask;
+    const first = this.#lastUsed;
+    for (let i = 0; i < count; i++) {
+      const slot = ((first + i) & mask) * 2;
+      const head = elements[slot]!;
+      const written = elements[slot + 1]!;
+      if (head >= size || this.#taken[head] === 0) {
+        this.#corrupt(
+          head >= size
+            ? `returned head ${head} of a ring of ${size}`
+            : `returned head ${head}, which is not in flight`,
+        );
+        this.#lastUsed = advance(first, i);
+        return i;
+      }
+      const writable = this.#writable[head]!;
+      if (writable !== 0 && written > writable) {
+        this.#corrupt(`wrote ${written} bytes into the ${writable} of head ${head}`);
+        this.#lastUsed = advance(first, i);
+        return i;
+      }
+      heads[i] = head;
+      // A device that can only read writes nothing, whatever it says (VIRTIO 1.3 §2.7.8 The Virtqueue Used Ring).
+      lengths[i] = writable === 0 ? 0 : written;
+      this.#recycle(head);
+    }
+    this.#lastUsed = advance(first, count);
+    return count;
+  }
+
+  /** Chains that the device has returned and `reap` has not yet taken. */
+  get reapable(): number {
+    if (this.corruption !== undefined) return 0;
+    return distance(this.#lastUsed, Atomics.load(this.#usedWords, INDEX));
+  }
+
+  /**
+   * Asks for a call once `after` more chains are used; true where they already are, in which case no call may come
+   * and `reap` is due (VIRTIO 1.3 §2.7.7 Used Buffer Notification Suppression).
+   */
+  enableCalls(after = 1): boolean {
+    if (this.#eventIdx) Atomics.store(this.#available, this.#usedEvent, advance(this.#lastUsed, after - 1));
+    else Atomics.store(this.#available, FLAGS, 0);
+    return this.corruption === undefined && this.reapable >= after;
+  }
+
+  /** Asks for no calls; with EVENT_IDX the device may still send one each 65,536 chains. */
+  disableCalls(): void {
+    if (this.#eventIdx) Atomics.store(this.#available, this.#usedEvent, advance(this.#lastUsed, -1));
+    else Atomics.store(this.#available, FLAGS, VRING_AVAIL_F_NO_INTERRUPT);
+  }
+
+  /**
+   * Takes back every chain in flight into `heads`, after `reap`, once the device is detached; how many. The ring is
+   * then empty and sound; a device attached next begins at `availableIndex`.
+   */
+  reclaim(): number {
+    let count = 0;
+    for (let head = 0; head < this.size; head++) {
+      if (this.#taken[head] === 0) continue;
+      this.heads[count++] = head;
+      this.#recycle(head);
+    }
+    this.#publishedIndex = this.#availableIndex;
+    // vhost_vq_init_access() reads the used index back from memory when a backend is set.
+    Atomics.store(this.#usedWords, INDEX, this.#lastUsed);
+    Atomics.store(this.#available, INDEX, this.#availableIndex);
+    this.corruption = undefined;
+    return count;
+  }
+
+  #offer(head: number): void {
+    this.#available[VRING_AVAIL_RING_OFFSET / 2 + (this.#availableIndex & this.#mask)] = head;
+    this.#availableIndex = (this.#availableIndex + 1) & 0xffff;
+    this.#inFlight++;
+  }
+
+  #recycle(head: number): void {
+    let id = head;
+    for (let left = this.#taken[head]!; left > 0; left--) {
+      this.#freeStack[this.#free++] = id;
+      id = this.#link[id]!;
+    }
+    this.#taken[head] = 0;
+    this.#inFlight--;
+  }
+
+  #corrupt(what: string): void {
+    this.corruption = new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: this.#queue });
+  }
+}
+
+function writeDescriptor(
+  table: Uint32Array,
+  entry: number,
+  addressHigh: number,
+  addressLow: number,
+  length: number,
+  flags: number,
+  next: number,
+): void {
+  const word = entry * 4;
+  table[word] = addressLow;
+  table[word + 1] = addressHigh;
+  table[word + 2] = length;
+  table[word + 3] = flags | (next << 16);
+}
