@@ -51,7 +51,7 @@ export const IFF_TAP = 0x0002;
 export const TUN_TYPE_MASK = 0x000f;
 export const IFF_NAPI = 0x0010;
 export const IFF_NAPI_FRAGS = 0x0020;
-/** The interface starts without carrier (Linux 6.0). */
+/** The interface starts without carrier (Linux 6.1). */
 export const IFF_NO_CARRIER = 0x0040;
 /** Several descriptors, each a queue. */
 export const IFF_MULTI_QUEUE = 0x0100;
