@@ -1,0 +1,118 @@
+#!/bin/busybox sh
+# The first process of the VM. It stays on the initial file system, so that it lives on whatever the command, or the
+# loss of the shared root, does to the rest. The host speaks to it on virtio port 1; see ports.mjs.
+
+# The shell finds busybox's other tools through /proc.
+/bin/busybox mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+. /settings
+
+while read -r module; do
+  case $module in
+    vhost_net) modprobe "$module" "experimental_zcopytx=$zerocopy" ;;
+    *) modprobe "$module" ;;
+  esac
+done </loaded
+
+waited=0
+# The first number is the serial device's place among all virtio devices.
+until port=$(ls /dev/vport*p1 2>/dev/null); do
+  waited=$((waited + 1))
+  [ "$waited" -lt 100 ] || { echo 'init: no port to the host'; exit 1; }
+  usleep 50000
+done
+port=${port%1}
+exec 5<>"${port}1"
+
+# Ends the VM with a reason that the host can print.
+fail() {
+  echo "failed $*" >&5
+  sleep 10
+  poweroff -f
+}
+
+mount -t tmpfs -o size=75% over /over
+mkdir /over/upper /over/work
+mount -t virtiofs host /lower || fail 'the shared root cannot be mounted'
+# Programs may write wherever they like; it stays in memory, over the host's files, and is gone at the end.
+mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work,redirect_dir=on,volatile overlay /host ||
+  fail 'the overlay over the shared root cannot be mounted'
+mount -t proc proc /host/proc
+mount -t sysfs sys /host/sys
+mount -t cgroup2 cgroup /host/sys/fs/cgroup
+mount -t devtmpfs dev /host/dev
+mkdir -p /host/dev/pts /host/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /host/dev/pts
+mount -t tmpfs -o mode=1777 shm /host/dev/shm
+ln -s /proc/self/fd /host/dev/fd
+ln -s fd/0 /host/dev/stdin
+ln -s fd/1 /host/dev/stdout
+ln -s fd/2 /host/dev/stderr
+# The host's sockets and process ids mean nothing here, and `ip netns` must not meet the host's names.
+[ "$keep_run" = 1 ] || mount -t tmpfs -o mode=755 run /host/run
+while read -r path; do
+  mount --bind "/lower$path" "/host$path" || fail "$path cannot be made writable"
+done </writable
+hostname "$hostname"
+ip link set lo up
+[ "$hugepages" = 0 ] || {
+  echo "$hugepages" >/proc/sys/vm/nr_hugepages
+  mkdir -p /host/dev/hugepages
+  mount -t hugetlbfs hugetlbfs /host/dev/hugepages
+}
+# From here on / means the host's files to every process that is started with `chroot .`; and since that is where the
+# namespace's own root is, such a process may still make namespaces.
+cd /host && mount --move . / || fail 'the root cannot be moved into place'
+
+mkfifo /out /err
+echo "ready $(uname -r)" >&5
+{
+  while read -r word first second; do
+    case $word in
+      signal) kill -s "$first" -- "-$(cat /pid)" ;;
+      size) stty -F /dev/hvc0 rows "$first" cols "$second" ;;
+    esac
+  done <&5
+} &
+kept="1 $!"
+
+if [ "$terminal" = 1 ]; then
+  stty -F /dev/hvc0 sane rows "$rows" cols "$columns"
+  setsid -c sh /command </dev/hvc0 >/dev/hvc0 2>&1 5>&-
+  status=$?
+else
+  # The mark tells the host that a stream is complete: what a port still holds when the VM stops would be lost.
+  cat /out /mark >"${port}2" 5>&- &
+  kept="$kept $!"
+  cat /err /mark >"${port}3" 5>&- &
+  kept="$kept $!"
+  input=/dev/null
+  if [ "$stdin" = 1 ]; then
+    input=/in
+    mkfifo /in
+    # A port reads as ended until the host is there; to write to it waits for that.
+    { echo >&6; exec cat <&6 >/in; } 6<>"${port}4" 5>&- &
+  fi
+  # Not in the background: a shell without job control would make it ignore SIGINT.
+  setsid sh /command <"$input" >/out 2>/err 5>&-
+  status=$?
+fi
+echo "status $status" >&5
+
+# What the command left running may hold its output open.
+victims=
+for entry in /proc/[0-9]*; do
+  pid=${entry#/proc/}
+  case " $kept " in
+    *" $pid "*) ;;
+    *) victims="$victims $pid" ;;
+  esac
+done
+kill -KILL $victims 2>/dev/null
+[ "$terminal" = 1 ] || wait ${kept#* * }
+sync
+echo flushed >&5
+# The host ends the VM now. Should it be gone:
+sleep 10
+poweroff -f

@@ -1,0 +1,117 @@
+import { mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAlive } from './cache.mjs';
+import { errandArchive, makeMark } from './command.mjs';
+import { converse } from './conversation.mjs';
+import { VmError } from './errors.mjs';
+import { listenPort } from './ports.mjs';
+import { qemuArguments } from './qemu.mjs';
+import { shareFiles } from './share.mjs';
+import { supervise } from './supervise.mjs';
+
+/** @typedef {import('./conversation.mjs').Outcome} Outcome */
+/** @typedef {import('./conversation.mjs').Streams} Streams */
+/** @typedef {import('./supervise.mjs').Supervised} Supervised */
+/**
+ * @typedef {object} Boot
+ * @property {import('./kernel.mjs').Kernel} kernel
+ * @property {string} initrd
+ * @property {'kvm' | 'tcg'} accel
+ * @property {number} cpus
+ * @property {number} memory in MiB
+ * @property {string} qemu the program
+ * @property {import('./packages.mjs').Say} say
+ */
+
+const PREFIX = 'vhost-net-';
+
+/** @returns {Promise<string>} a new folder for one run; its name tells whose it is */
+export async function makeRunFolder() {
+  // A socket's path must be short, and a temporary folder may be long.
+  const parent = tmpdir().length < 60 ? tmpdir() : '/tmp';
+  return realpath(await mkdtemp(join(parent, `${PREFIX}${process.pid}-`)));
+}
+
+/** Removes the folders of runs that were killed. */
+export async function sweepRunFolders() {
+  for (const parent of new Set([tmpdir(), '/tmp'])) {
+    for (const name of await readdir(parent).catch(() => [])) {
+      const owner = name.startsWith(PREFIX) ? /^(\d+)-/.exec(name.slice(PREFIX.length))?.[1] : undefined;
+      if (owner && !isAlive(Number(owner))) await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+    }
+  }
+}
+
+/**
+ * Boots a VM for one command, and takes it away again.
+ *
+ * @param {Boot} boot
+ * @param {import('./command.mjs').Errand} errand
+ * @param {Streams} streams
+ * @param {{folder: string, timeout: number, signal: AbortSignal | undefined}} run
+ * @returns {Promise<Outcome>}
+ */
+export async function runMachine(boot, errand, streams, { folder, timeout, signal }) {
+  const mark = makeMark();
+  const initrd = join(folder, 'initrd');
+  const consoleFile = join(folder, 'console');
+  await writeFile(initrd, Buffer.concat([await readFile(boot.initrd), errandArchive(errand, mark)]));
+  /** @type {Supervised[]} */
+  const started = [];
+  /** @type {Map<import('./ports.mjs').PortName, Awaited<ReturnType<typeof listenPort>>>} */
+  const ports = new Map();
+  try {
+    const share = await shareFiles({ folder, writable: errand.writable, say: boot.say });
+    started.push(share.process);
+    for (const name of portNames(errand)) ports.set(name, await listenPort(folder, name));
+    const paths = Object.fromEntries([...ports].map(([name, port]) => [name, port.path]));
+    boot.say(`booting Linux ${boot.kernel.version} (${boot.accel})`);
+    const machine = { ...boot, initrd, console: consoleFile, files: share.socket, ports: paths };
+    const qemu = supervise('QEMU', boot.qemu, qemuArguments(machine));
+    started.push(qemu);
+    const lost = firstLoss([share.process, qemu], consoleFile);
+    return await converse({ ports, mark, streams, lost, timeout, signal, say: boot.say });
+  } finally {
+    await Promise.all(started.reverse().map((part) => part.stop()));
+    for (const port of ports.values()) port.close();
+  }
+}
+
+/**
+ * @param {import('./command.mjs').Errand} errand
+ * @returns {import('./ports.mjs').PortName[]}
+ */
+function portNames({ terminal, stdin }) {
+  if (terminal) return ['control', 'terminal'];
+  return stdin ? ['control', 'stdout', 'stderr', 'stdin'] : ['control', 'stdout', 'stderr'];
+}
+
+/**
+ * @param {Supervised[]} parts
+ * @param {string} consoleFile
+ * @returns {Promise<VmError>} settles when the first of them has ended
+ */
+export async function firstLoss(parts, consoleFile) {
+  const { part, how } = await Promise.race(parts.map(async (part) => ({ part, how: await part.end })));
+  const console = await readFile(consoleFile, 'latin1').catch(() => '');
+  return lossError(part.name, how, part.said(), console);
+}
+
+/**
+ * @param {string} name
+ * @param {string} how
+ * @param {string} said
+ * @param {string} console
+ * @returns {VmError}
+ */
+export function lossError(name, how, said, console) {
+  // What led to a panic stands before it, and what follows is the kernel's own trace.
+  const told = console.replaceAll('\r', '').replace(/(Kernel panic - .*\n)[^]*/, '$1');
+  const lines = told.trimEnd().split('\n').slice(-25).join('\n');
+  const panic = name === 'QEMU' ? /Kernel panic - not syncing: (.*)/.exec(console)?.[1]?.trim() : undefined;
+  const parts = [panic ? `the kernel in the VM panicked: ${panic}` : `${name} ended under the VM (${how})`];
+  if (said) parts.push(`${name} said:\n${said}`);
+  if (lines) parts.push(`the VM's console ended with:\n${lines}`);
+  return new VmError(panic ? 'ERR_VM_PANIC' : 'ERR_VM_DIED', parts.join('\n'));
+}

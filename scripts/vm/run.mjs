@@ -1,0 +1,168 @@
+import { mkdir, realpath, rm } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { proveAccel } from './accel.mjs';
+import { signalOf, statusOfSignal } from './conversation.mjs';
+import { runDirectly } from './direct.mjs';
+import { VmError } from './errors.mjs';
+import { deviceOnHost } from './host.mjs';
+import { buildInitrd } from './initrd.mjs';
+import { DEFAULT_KERNEL, findKernel } from './kernel.mjs';
+import { makeRunFolder, runMachine, sweepRunFolders } from './machine.mjs';
+import { needPrograms } from './packages.mjs';
+import { findProgram } from './programs.mjs';
+import { buildOutput } from './share.mjs';
+
+export { VmError } from './errors.mjs';
+export { deviceOnHost } from './host.mjs';
+
+/** @typedef {(chunk: Buffer) => void | Promise<void>} OnOutput a promise that is returned holds the command back */
+/**
+ * @typedef {object} RunOptions
+ * @property {string} command a program's name or path
+ * @property {string[]} [args]
+ * @property {string} [cwd] default: the current one
+ * @property {Record<string, string | undefined>} [env] default: this process's. VHOST_SCRATCH names a folder that
+ *   stays writable for real; without it, one is made and removed for the run
+ * @property {string} [kernel] a series such as '6.12' (the default) or '6.1', or the path of an image. Naming one asks
+ *   for a VM
+ * @property {boolean} [zerocopy] vhost_net with experimental_zcopytx=1
+ * @property {number} [cpus] default 2
+ * @property {number} [memory] in MiB; default 4096
+ * @property {number} [hugepages] of 2 MiB each, reserved in the VM; default 0. Asking for some asks for a VM
+ * @property {number} [timeout] in seconds, from the start of the VM; default 1800
+ * @property {'auto' | 'kvm' | 'tcg'} [accel] default 'auto': KVM where it is proved to work
+ * @property {boolean} [vm] a VM even where this machine has a device that works
+ * @property {string[]} [needs] programs that the command uses, installed where missing
+ * @property {'inherit' | 'ignore'} [stdio] where the output goes that no function takes; default 'inherit'
+ * @property {OnOutput} [onStdout]
+ * @property {OnOutput} [onStderr]
+ * @property {import('node:stream').Readable} [stdin] the command's input; default: none
+ * @property {import('./terminal.mjs').Terminal} [terminal] runs the command on a terminal instead of streams
+ * @property {AbortSignal} [signal] interrupts the command. The reason may be a signal's name, which the command then
+ *   gets; default SIGTERM
+ * @property {(message: string) => void} [onProgress] told what is under way; '' when the command begins
+ */
+/**
+ * @typedef {object} RunResult
+ * @property {number} status as a shell counts: 128 + n for a command that died of signal n, 124 after a timeout
+ * @property {NodeJS.Signals | null} signal what the status stands for
+ * @property {boolean} timedOut
+ * @property {'host' | 'vm'} where
+ * @property {string | null} kernel the VM's kernel version
+ * @property {'kvm' | 'tcg' | null} accel
+ */
+
+/**
+ * Runs a command that finds a real /dev/vhost-net: on this machine where it has one that works, otherwise in a VM that
+ * shows the same files at the same paths.
+ *
+ * @param {RunOptions} options
+ * @returns {Promise<RunResult>}
+ * @throws {VmError} when the VM, not the command, fails
+ */
+export async function runWithDevice(options) {
+  const { onProgress: say = () => {}, needs = [], signal } = options;
+  try {
+    const direct = await runsHere(options);
+    await needPrograms(needs, say);
+    signal?.throwIfAborted();
+    return direct ? result(await runDirectly(withDefaults(options))) : await runInVm(options, say);
+  } catch (error) {
+    // An abort is no failure of the machinery: it is the end that was asked for.
+    if (!signal?.aborted || error instanceof VmError) throw error;
+    return result({ status: statusOfSignal(signalOf(signal.reason)), timedOut: false });
+  }
+}
+
+/** @param {RunOptions} options */
+async function runsHere({ vm, kernel, hugepages, zerocopy = false, terminal }) {
+  if (vm || kernel || hugepages || terminal) return false;
+  const device = await deviceOnHost();
+  return device.usable && (device.zerocopy || !zerocopy);
+}
+
+/**
+ * @param {RunOptions} options
+ * @param {import('./packages.mjs').Say} say
+ * @returns {Promise<RunResult>}
+ */
+async function runInVm(options, say) {
+  if (process.arch !== 'x64') {
+    throw new VmError('ERR_VM_ARCH', `a VM is offered on x86-64, not on ${process.arch}; use a host with vhost_net loaded`);
+  }
+  const { cpus = 2, memory = 4096, timeout = 1800, signal } = options;
+  await sweepRunFolders();
+  await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
+  const qemu = (await findProgram('qemu-system-x86_64')) ?? 'qemu-system-x86_64';
+  const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, say);
+  const initrd = await buildInitrd(kernel, say);
+  const folder = await makeRunFolder();
+  const build = await buildOutput();
+  try {
+    const accel = options.accel === 'kvm' || options.accel === 'tcg' ? options.accel : await proveAccel();
+    const { env, streams, ...errand } = withDefaults(options);
+    const scratch = await scratchFolder(env, folder);
+    const boot = { kernel, initrd, accel, cpus, memory, qemu, say };
+    const inside = {
+      ...errand,
+      cwd: await realpath(errand.cwd),
+      env: { ...env, VHOST_SCRATCH: scratch },
+      writable: [...build.folders, scratch],
+      zerocopy: options.zerocopy ?? false,
+      hugepages: options.hugepages ?? 0,
+      stdin: streams.stdin !== undefined,
+      terminal: options.terminal?.size(),
+    };
+    const outcome = await runMachine(boot, inside, streams, { folder, timeout, signal });
+    return { ...result(outcome), where: 'vm', kernel: kernel.version, accel };
+  } finally {
+    await build.tidy();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {Record<string, string | undefined>} env
+ * @param {string} folder
+ * @returns {Promise<string>}
+ */
+async function scratchFolder({ VHOST_SCRATCH: given }, folder) {
+  const scratch = given || join(folder, 'scratch');
+  await mkdir(scratch, { recursive: true });
+  return realpath(scratch);
+}
+
+/** @param {RunOptions} options */
+function withDefaults(options) {
+  const { command, args = [], cwd = process.cwd(), env = process.env, stdio = 'inherit', signal, timeout = 1800 } = options;
+  /** @param {NodeJS.WriteStream} stream @returns {OnOutput} */
+  const standard = (stream) => (stdio === 'ignore' ? () => {} : (chunk) => writeAll(stream, chunk));
+  const streams = {
+    onStdout: options.onStdout ?? standard(process.stdout),
+    onStderr: options.onStderr ?? standard(process.stderr),
+    stdin: options.stdin,
+    terminal: options.terminal,
+  };
+  return { command, args, cwd, env, streams, signal, timeout };
+}
+
+/**
+ * @param {NodeJS.WriteStream} stream
+ * @param {Buffer} chunk
+ * @returns {void | Promise<void>}
+ */
+function writeAll(stream, chunk) {
+  if (stream.write(chunk)) return;
+  return new Promise((resolve) => stream.once('drain', resolve));
+}
+
+/**
+ * @param {import('./conversation.mjs').Outcome} outcome
+ * @returns {RunResult}
+ */
+function result({ status, timedOut }) {
+  const entry = Object.entries(constants.signals).find(([, number]) => status === 128 + number);
+  const signal = /** @type {NodeJS.Signals | undefined} */ (entry?.[0]) ?? null;
+  return { status, signal, timedOut, where: 'host', kernel: null, accel: null };
+}

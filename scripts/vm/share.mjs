@@ -1,0 +1,94 @@
+import { mkdir, realpath, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { exists } from './cache.mjs';
+import { VmError } from './errors.mjs';
+import { needPrograms } from './packages.mjs';
+import { capture, findProgram } from './programs.mjs';
+import { supervise } from './supervise.mjs';
+
+const SCRIPT = fileURLToPath(new URL('share.sh', import.meta.url));
+const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What this package's own scripts make. */
+const BUILD_OUTPUT = ['build', 'coverage', 'dist'];
+
+// Debian 12 brings it with QEMU, later releases in a package of its own.
+const PLACES = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd', '/usr/lib/virtiofsd'];
+
+/**
+ * @param {import('./packages.mjs').Say} say
+ * @returns {Promise<string>}
+ */
+export async function findVirtiofsd(say) {
+  for (const place of PLACES) if (await findProgram(place)) return place;
+  await needPrograms(['virtiofsd'], say);
+  for (const place of [...PLACES, 'virtiofsd']) {
+    const found = await findProgram(place);
+    if (found) return found;
+  }
+  throw new VmError('ERR_VM_PACKAGE', 'the package virtiofsd brought no virtiofsd; try: sudo apt-get install virtiofsd');
+}
+
+/**
+ * @param {string} virtiofsd
+ * @param {string} socket
+ * @param {string} view
+ * @returns {Promise<string[]>} its arguments; the C program of QEMU and its successor in Rust differ
+ */
+async function virtiofsdArguments(virtiofsd, socket, view) {
+  const help = await capture(virtiofsd, ['--help']);
+  if ((help.stdout + help.stderr).includes('--shared-dir')) {
+    const sandbox = process.getuid?.() === 0 ? 'namespace' : 'chroot';
+    return ['--socket-path', socket, '--shared-dir', view, '--cache', 'auto', '--sandbox', sandbox, '--modcaps=-mknod'];
+  }
+  return [`--socket-path=${socket}`, '-o', `source=${view},cache=auto,sandbox=namespace,modcaps=-mknod`, '-f'];
+}
+
+/**
+ * Lets the folders of the build output be written inside, even those that are not there yet.
+ *
+ * @returns {Promise<{folders: string[], tidy: () => Promise<void>}>} `tidy` removes the ones that stayed empty
+ */
+export async function buildOutput() {
+  /** @type {string[]} */
+  const made = [];
+  const root = await realpath(CHECKOUT);
+  const folders = BUILD_OUTPUT.map((name) => join(root, name));
+  for (const path of folders) {
+    const first = await mkdir(path, { recursive: true });
+    if (first) made.push(path);
+  }
+  const tidy = async () => {
+    for (const path of made) await rmdir(path).catch(() => {});
+  };
+  return { folders, tidy };
+}
+
+/**
+ * Serves this machine's files to a VM.
+ *
+ * @param {object} options
+ * @param {string} options.folder the run's own folder
+ * @param {string[]} options.writable real paths of folders
+ * @param {import('./packages.mjs').Say} options.say
+ * @returns {Promise<{socket: string, process: import('./supervise.mjs').Supervised}>}
+ */
+export async function shareFiles({ folder, writable, say }) {
+  const virtiofsd = await findVirtiofsd(say);
+  const socket = join(folder, 'files.sock');
+  const view = join(folder, 'view');
+  await mkdir(view);
+  const namespace = process.getuid?.() === 0 ? ['-m'] : ['-Urm'];
+  const args = [...namespace, '--', '/bin/sh', SCRIPT, view, ...writable, '--', virtiofsd];
+  const share = supervise('virtiofsd', 'unshare', [...args, ...(await virtiofsdArguments(virtiofsd, socket, view))]);
+  for (let waited = 0; !(await exists(socket)); waited += 1) {
+    if (share.ended || waited > 1000) {
+      await share.stop();
+      throw new VmError('ERR_VM_SHARE', `this machine's files cannot be shared with the VM: ${share.said() || share.ended}`);
+    }
+    await sleep(10);
+  }
+  return { socket, process: share };
+}
