@@ -68,6 +68,7 @@ export function commandScript({ command, args, cwd, env }) {
  */
 export function errandArchive(errand, mark) {
   const settings = {
+    proof: 0,
     zerocopy: errand.zerocopy ? 1 : 0,
     hugepages: errand.hugepages,
     hostname: hostname(),
@@ -80,8 +81,13 @@ export function errandArchive(errand, mark) {
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${quote(String(value))}\n`);
   return cpio([
     file('settings', lines.join('')),
-    file('writable', errand.writable.map((path) => `${path}\n`).join('')),
+    file('paths', errand.writable.map((path) => `${path}\n`).join('')),
     file('command', commandScript(errand)),
     file('mark', mark),
   ]);
+}
+
+/** @returns {Buffer} the archive with which a VM only says that it has started */
+export function proofArchive() {
+  return cpio([file('settings', 'proof=1\nzerocopy=0\n')]);
 }

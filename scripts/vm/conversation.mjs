@@ -1,5 +1,4 @@
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { VmError } from './errors.mjs';
 import { Control, MarkedStream } from './ports.mjs';
 
@@ -124,9 +123,7 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
     }
     if (terminal) void ports.get('terminal')?.connected.then((socket) => cleanup.push(terminal.attach(socket)));
 
-    void lost.then(async (error) => {
-      // What was printed before is still on its way through the sockets.
-      await sleep(200);
+    void lost.then((error) => {
       if (status !== undefined && marked.every((stream) => stream.complete)) finish(status);
       else reject(error);
     });

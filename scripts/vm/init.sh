@@ -24,6 +24,7 @@ until port=$(ls /dev/vport*p1 2>/dev/null); do
 done
 port=${port%1}
 exec 5<>"${port}1"
+[ "$proof" = 0 ] || { echo ready >&5; sleep 60; poweroff -f; }
 
 # Ends the VM with a reason that the host can print.
 fail() {
@@ -51,13 +52,15 @@ ln -s fd/1 /host/dev/stdout
 ln -s fd/2 /host/dev/stderr
 # The host's sockets and process ids mean nothing here, and `ip netns` must not meet the host's names.
 [ "$keep_run" = 1 ] || mount -t tmpfs -o mode=755 run /host/run
+mount -t virtiofs writable /writable || fail 'the writable folders cannot be mounted'
+number=0
 while read -r path; do
-  mount --bind "/lower$path" "/host$path" || fail "$path cannot be made writable"
-done </writable
+  mount --bind "/writable/$number" "/host$path" || fail "$path cannot be made writable"
+  number=$((number + 1))
+done </paths
 hostname "$hostname"
 ip link set lo up
 [ "$hugepages" = 0 ] || {
-  echo "$hugepages" >/proc/sys/vm/nr_hugepages
   mkdir -p /host/dev/hugepages
   mount -t hugetlbfs hugetlbfs /host/dev/hugepages
 }

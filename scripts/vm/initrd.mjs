@@ -12,18 +12,20 @@ import { unpackPackage } from './packages.mjs';
 
 /** What makes the device, and what the first process itself stands on. Loaded at every start, in this order. */
 const LOADED = [
-  'virtio_pci', 'virtio_console', 'virtiofs', 'overlay', 'virtio_rng', 'tun', 'tap', 'vhost_net', 'af_packet',
-  'macvlan', 'macvtap', 'veth', 'dummy', 'bridge', 'ifb', 'pktgen',
+  'virtio_pci', 'virtio_console', 'virtiofs', 'overlay', 'virtio_rng', 'tun', 'tap', 'vhost_net', 'af_packet', 'pktgen',
 ];
 
 /** What the kernel asks for by itself, the moment a program uses it. */
 const ON_DEMAND = [
   '8021q', 'af_packet_diag', 'act_bpf', 'act_gact', 'act_mirred', 'act_pedit', 'act_police', 'act_skbedit', 'bonding',
-  'cls_basic', 'cls_bpf', 'cls_flower', 'cls_fw', 'cls_matchall', 'cls_u32', 'ip_tables', 'iptable_filter', 'iptable_nat',
-  'ipvlan', 'ipvtap', 'nf_conntrack', 'nf_nat', 'nf_tables', 'nft_chain_nat', 'nft_compat', 'nft_ct', 'nft_masq', 'nft_nat',
+  'bridge', 'cls_basic', 'cls_bpf', 'cls_flower', 'cls_fw', 'cls_matchall', 'cls_u32', 'dummy', 'ifb', 'ip_tables', 'iptable_filter', 'iptable_nat',
+  'ipvlan', 'ipvtap', 'macvlan', 'macvtap', 'nf_conntrack', 'nf_nat', 'nf_tables', 'nft_chain_nat', 'nft_compat', 'nft_ct', 'nft_masq', 'nft_nat',
   'nlmon', 'sch_cake', 'sch_fq', 'sch_htb', 'sch_ingress', 'sch_multiq', 'sch_netem', 'sch_pie', 'sch_prio', 'sch_sfq',
-  'sch_tbf', 'team', 'vhost_vdpa', 'vhost_vsock', 'virtio_net', 'vrf', 'vsock', 'vsock_loopback', 'vxlan', 'xt_MASQUERADE',
+  'sch_tbf', 'team', 'veth', 'vhost_vdpa', 'vhost_vsock', 'virtio_net', 'vrf', 'vsock', 'vsock_loopback', 'vxlan', 'xt_MASQUERADE',
 ];
+
+// An interface appears when a program makes it, not by itself.
+const MODULE_OPTIONS = 'options dummy numdummies=0\noptions ifb numifbs=0\n';
 
 /** What init.sh and the kernel's own calls use. */
 const APPLETS = ['modprobe', 'sh'];
@@ -56,7 +58,7 @@ async function findBusybox(say) {
  */
 export async function buildInitrd(kernel, say) {
   const [busybox, init] = await Promise.all([findBusybox(say), readFile(INIT)]);
-  const recipe = createHash('sha256').update(init).update(JSON.stringify([LOADED, ON_DEMAND, APPLETS])).digest('hex');
+  const recipe = createHash('sha256').update(init).update(JSON.stringify([LOADED, ON_DEMAND, MODULE_OPTIONS, APPLETS])).digest('hex');
   const kept = join(cacheFolder(), 'initrd');
   await mkdir(kept, { recursive: true });
   const path = join(kept, `${kernel.version}-${recipe.slice(0, 16)}.cpio`);
@@ -70,11 +72,12 @@ export async function buildInitrd(kernel, say) {
     const home = `lib/modules/${kernel.version}`;
     const lines = (/** @type {string[]} */ list) => list.map((line) => `${line}\n`).join('');
     await writeFile(draft, cpio([
-      ...['bin', 'sbin', 'dev', 'proc', 'sys', 'lower', 'over', 'host', 'lib', 'lib/modules', home].map(folder),
+      ...['bin', 'sbin', 'dev', 'etc', 'proc', 'sys', 'lower', 'over', 'writable', 'host', 'lib', 'lib/modules', home].map(folder),
       program('bin/busybox', await readFile(busybox)),
       ...APPLETS.map((name) => link(`bin/${name}`, 'busybox')),
       link('sbin/modprobe', '../bin/busybox'),
       program('init', init),
+      file('etc/modprobe.conf', MODULE_OPTIONS),
       ...modules.map(({ name, data }) => file(`${home}/${name}.ko`, data)),
       file(`${home}/modules.dep`, lines(modules.map(({ name, needs }) =>
         `${name}.ko:${closure(needs, modules).map((need) => ` ${need}.ko`).join('')}`))),

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive } from './cache.mjs';
 import { errandArchive, makeMark } from './command.mjs';
 import { converse } from './conversation.mjs';
@@ -62,18 +63,24 @@ export async function runMachine(boot, errand, streams, { folder, timeout, signa
   /** @type {Map<import('./ports.mjs').PortName, Awaited<ReturnType<typeof listenPort>>>} */
   const ports = new Map();
   try {
-    const share = await shareFiles({ folder, writable: errand.writable, say: boot.say });
-    started.push(share.process);
+    /** @type {Record<string, string>} */
+    const shares = {};
+    for (const [name, writable] of Object.entries({ host: [], writable: errand.writable })) {
+      const share = await shareFiles({ folder, name, writable, say: boot.say });
+      started.push(share.process);
+      shares[name] = share.socket;
+    }
     for (const name of portNames(errand)) ports.set(name, await listenPort(folder, name));
     const paths = Object.fromEntries([...ports].map(([name, port]) => [name, port.path]));
     boot.say(`booting Linux ${boot.kernel.version} (${boot.accel})`);
-    const machine = { ...boot, initrd, console: consoleFile, files: share.socket, ports: paths };
+    const machine = { ...boot, initrd, console: consoleFile, shares, ports: paths, parameters: kernelParameters(errand) };
     const qemu = supervise('QEMU', boot.qemu, qemuArguments(machine));
-    started.push(qemu);
-    const lost = firstLoss([share.process, qemu], consoleFile);
+    started.unshift(qemu);
+    const lost = firstLoss(started, consoleFile);
     return await converse({ ports, mark, streams, lost, timeout, signal, say: boot.say });
   } finally {
-    await Promise.all(started.reverse().map((part) => part.stop()));
+    // Without QEMU the others have nothing to do and end by themselves, with all that they started.
+    for (const part of started) await part.stop(part.name === 'QEMU' ? 0 : 1000);
     for (const port of ports.values()) port.close();
   }
 }
@@ -88,14 +95,27 @@ function portNames({ terminal, stdin }) {
 }
 
 /**
+ * @param {import('./command.mjs').Errand} errand
+ * @returns {string[]}
+ */
+function kernelParameters({ hugepages }) {
+  // Early, while memory is still in one piece.
+  return hugepages > 0 ? [`hugepages=${hugepages}`] : [];
+}
+
+/**
  * @param {Supervised[]} parts
  * @param {string} consoleFile
  * @returns {Promise<VmError>} settles when the first of them has ended
  */
-export async function firstLoss(parts, consoleFile) {
-  const { part, how } = await Promise.race(parts.map(async (part) => ({ part, how: await part.end })));
+async function firstLoss(parts, consoleFile) {
+  const first = await Promise.race(parts.map((part) => part.end.then(() => part)));
+  // A virtiofsd that QEMU has left ends in good order, and may be seen to end before QEMU is.
+  await sleep(300);
+  const qemu = parts.find((part) => part.name === 'QEMU' && part.ended !== undefined);
+  const culprit = first.ended === 'exit status 0' && qemu ? qemu : first;
   const console = await readFile(consoleFile, 'latin1').catch(() => '');
-  return lossError(part.name, how, part.said(), console);
+  return lossError(culprit.name, culprit.ended ?? '', culprit.said(), console);
 }
 
 /**

@@ -8,7 +8,8 @@ import { PORTS } from './ports.mjs';
  * @property {number} cpus
  * @property {number} memory in MiB
  * @property {string} console the file that gets what the kernel prints
- * @property {string} [files] the socket of virtiofsd
+ * @property {Record<string, string>} shares the sockets of virtiofsd, by tag
+ * @property {string[]} [parameters] more of the kernel's parameters
  * @property {Partial<Record<import('./ports.mjs').PortName, string>>} ports sockets
  */
 
@@ -25,19 +26,20 @@ const COMMAND_LINE = [
  * @param {Machine} machine
  * @returns {string[]}
  */
-export function qemuArguments({ kernel, initrd, accel, cpus, memory, console, files, ports }) {
+export function qemuArguments({ kernel, initrd, accel, cpus, memory, console, shares, ports, parameters = [] }) {
   const args = [
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
     '-M', 'q35,memory-backend=memory,usb=off,smbus=off',
     '-accel', accel === 'tcg' ? 'tcg,thread=multi' : 'kvm',
     '-cpu', 'max', '-smp', String(cpus), '-m', `${memory}M`,
     '-object', `memory-backend-memfd,id=memory,size=${memory}M,share=on`,
-    '-kernel', kernel.image, '-initrd', initrd, '-append', COMMAND_LINE.join(' '),
+    '-kernel', kernel.image, '-initrd', initrd, '-append', [...COMMAND_LINE, ...parameters].join(' '),
     '-chardev', `file,id=console,path=${escape(console)}`, '-serial', 'chardev:console',
     '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci',
   ];
-  if (files !== undefined) {
-    args.push('-chardev', `socket,id=files,path=${escape(files)}`, '-device', 'vhost-user-fs-pci,chardev=files,tag=host');
+  for (const [tag, path] of Object.entries(shares)) {
+    args.push('-chardev', `socket,id=${tag},path=${escape(path)}`);
+    args.push('-device', `vhost-user-fs-pci,chardev=${tag},tag=${tag}`);
   }
   for (const [name, path] of Object.entries(ports)) {
     args.push('-chardev', `socket,id=${name},path=${escape(path)}`, '-device');

@@ -1,10 +1,10 @@
 import { mkdir, realpath, rm } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { proveAccel } from './accel.mjs';
+import { chooseAccel } from './accel.mjs';
 import { signalOf, statusOfSignal } from './conversation.mjs';
 import { runDirectly } from './direct.mjs';
-import { VmError } from './errors.mjs';
+import { codeOf, VmError } from './errors.mjs';
 import { deviceOnHost } from './host.mjs';
 import { buildInitrd } from './initrd.mjs';
 import { DEFAULT_KERNEL, findKernel } from './kernel.mjs';
@@ -69,6 +69,8 @@ export async function runWithDevice(options) {
     signal?.throwIfAborted();
     return direct ? result(await runDirectly(withDefaults(options))) : await runInVm(options, say);
   } catch (error) {
+    // Whoever read the output has stopped; a command learns that in the same way.
+    if (codeOf(error) === 'EPIPE') return result({ status: statusOfSignal('SIGPIPE'), timedOut: false });
     // An abort is no failure of the machinery: it is the end that was asked for.
     if (!signal?.aborted || error instanceof VmError) throw error;
     return result({ status: statusOfSignal(signalOf(signal.reason)), timedOut: false });
@@ -91,7 +93,10 @@ async function runInVm(options, say) {
   if (process.arch !== 'x64') {
     throw new VmError('ERR_VM_ARCH', `a VM is offered on x86-64, not on ${process.arch}; use a host with vhost_net loaded`);
   }
-  const { cpus = 2, memory = 4096, timeout = 1800, signal } = options;
+  const { cpus = 2, memory = 4096, hugepages = 0, timeout = 1800, signal } = options;
+  if (hugepages * 2 > memory - 256) {
+    throw new VmError('ERR_VM_USAGE', `${hugepages} huge pages of 2 MiB do not fit in ${memory} MiB; raise --memory`);
+  }
   await sweepRunFolders();
   await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
   const qemu = (await findProgram('qemu-system-x86_64')) ?? 'qemu-system-x86_64';
@@ -100,7 +105,7 @@ async function runInVm(options, say) {
   const folder = await makeRunFolder();
   const build = await buildOutput();
   try {
-    const accel = options.accel === 'kvm' || options.accel === 'tcg' ? options.accel : await proveAccel();
+    const accel = await chooseAccel(options.accel ?? 'auto', { kernel, initrd, qemu, say }, folder);
     const { env, streams, ...errand } = withDefaults(options);
     const scratch = await scratchFolder(env, folder);
     const boot = { kernel, initrd, accel, cpus, memory, qemu, say };
@@ -110,7 +115,7 @@ async function runInVm(options, say) {
       env: { ...env, VHOST_SCRATCH: scratch },
       writable: [...build.folders, scratch],
       zerocopy: options.zerocopy ?? false,
-      hugepages: options.hugepages ?? 0,
+      hugepages,
       stdin: streams.stdin !== undefined,
       terminal: options.terminal?.size(),
     };
@@ -137,7 +142,7 @@ async function scratchFolder({ VHOST_SCRATCH: given }, folder) {
 function withDefaults(options) {
   const { command, args = [], cwd = process.cwd(), env = process.env, stdio = 'inherit', signal, timeout = 1800 } = options;
   /** @param {NodeJS.WriteStream} stream @returns {OnOutput} */
-  const standard = (stream) => (stdio === 'ignore' ? () => {} : (chunk) => writeAll(stream, chunk));
+  const standard = (stream) => (stdio === 'ignore' ? () => {} : (chunk) => write(stream, chunk));
   const streams = {
     onStdout: options.onStdout ?? standard(process.stdout),
     onStderr: options.onStderr ?? standard(process.stderr),
@@ -150,11 +155,10 @@ function withDefaults(options) {
 /**
  * @param {NodeJS.WriteStream} stream
  * @param {Buffer} chunk
- * @returns {void | Promise<void>}
+ * @returns {Promise<void>} settles when it is written
  */
-function writeAll(stream, chunk) {
-  if (stream.write(chunk)) return;
-  return new Promise((resolve) => stream.once('drain', resolve));
+function write(stream, chunk) {
+  return new Promise((resolve, reject) => stream.write(chunk, (error) => (error ? reject(error) : resolve())));
 }
 
 /**

@@ -11,6 +11,8 @@ import { supervise } from './supervise.mjs';
 const SCRIPT = fileURLToPath(new URL('share.sh', import.meta.url));
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 
+const START_PATIENCE = 20_000;
+
 /** What this package's own scripts make. */
 const BUILD_OUTPUT = ['build', 'coverage', 'dist'];
 
@@ -35,15 +37,22 @@ export async function findVirtiofsd(say) {
  * @param {string} virtiofsd
  * @param {string} socket
  * @param {string} view
+ * @param {boolean} changes whether this machine changes what is in the view while the VM looks at it
  * @returns {Promise<string[]>} its arguments; the C program of QEMU and its successor in Rust differ
  */
-async function virtiofsdArguments(virtiofsd, socket, view) {
+async function virtiofsdArguments(virtiofsd, socket, view, changes) {
+  // To ask again at every look makes programs start three times slower under emulation.
+  const cache = changes ? 'auto' : 'always';
   const help = await capture(virtiofsd, ['--help']);
   if ((help.stdout + help.stderr).includes('--shared-dir')) {
-    const sandbox = process.getuid?.() === 0 ? 'namespace' : 'chroot';
-    return ['--socket-path', socket, '--shared-dir', view, '--cache', 'auto', '--sandbox', sandbox, '--modcaps=-mknod'];
+    const sandbox = isRoot() ? 'namespace' : 'chroot';
+    return ['--socket-path', socket, '--shared-dir', view, '--cache', cache, '--sandbox', sandbox, '--modcaps=-mknod'];
   }
-  return [`--socket-path=${socket}`, '-o', `source=${view},cache=auto,sandbox=namespace,modcaps=-mknod`, '-f'];
+  return [`--socket-path=${socket}`, '-o', `source=${view},cache=${cache},sandbox=namespace,modcaps=-mknod`, '-f'];
+}
+
+function isRoot() {
+  return process.getuid?.() === 0;
 }
 
 /**
@@ -67,26 +76,29 @@ export async function buildOutput() {
 }
 
 /**
- * Serves this machine's files to a VM.
+ * Serves files of this machine to a VM.
  *
  * @param {object} options
  * @param {string} options.folder the run's own folder
- * @param {string[]} options.writable real paths of folders
+ * @param {string} options.name of this share in that folder
+ * @param {string[]} options.writable real paths of folders to share alone and writable; none: all files, read-only
  * @param {import('./packages.mjs').Say} options.say
  * @returns {Promise<{socket: string, process: import('./supervise.mjs').Supervised}>}
  */
-export async function shareFiles({ folder, writable, say }) {
+export async function shareFiles({ folder, name, writable, say }) {
   const virtiofsd = await findVirtiofsd(say);
-  const socket = join(folder, 'files.sock');
-  const view = join(folder, 'view');
+  const socket = join(folder, `${name}.sock`);
+  const view = join(folder, name);
   await mkdir(view);
-  const namespace = process.getuid?.() === 0 ? ['-m'] : ['-Urm'];
-  const args = [...namespace, '--', '/bin/sh', SCRIPT, view, ...writable, '--', virtiofsd];
-  const share = supervise('virtiofsd', 'unshare', [...args, ...(await virtiofsdArguments(virtiofsd, socket, view))]);
-  for (let waited = 0; !(await exists(socket)); waited += 1) {
-    if (share.ended || waited > 1000) {
+  const namespace = isRoot() ? '-m' : '-Urm';
+  const args = [namespace, '--', '/bin/sh', SCRIPT, view, ...writable, '--', virtiofsd];
+  const options = await virtiofsdArguments(virtiofsd, socket, view, writable.length > 0);
+  const share = supervise('virtiofsd', 'unshare', [...args, ...options]);
+  const deadline = Date.now() + START_PATIENCE;
+  while (!(await exists(socket))) {
+    if (share.ended !== undefined || Date.now() > deadline) {
       await share.stop();
-      throw new VmError('ERR_VM_SHARE', `this machine's files cannot be shared with the VM: ${share.said() || share.ended}`);
+      throw new VmError('ERR_VM_SHARE', `files of this machine cannot be shared with the VM: ${share.said() || share.ended}`);
     }
     await sleep(10);
   }

@@ -7,7 +7,8 @@ import { spawn } from 'node:child_process';
  * @property {string | undefined} ended how it ended, once it has
  * @property {Promise<string>} end settles when it has ended, with how
  * @property {() => string} said the last that it printed
- * @property {() => Promise<string>} stop ends it, and waits for that
+ * @property {(patience?: number) => Promise<string>} stop ends it, and waits for that; it may end by itself first, for
+ *   so many milliseconds
  */
 
 const KEPT = 4000;
@@ -48,9 +49,9 @@ export function supervise(name, program, args) {
       child.on('exit', (status, signal) => over(signal ? `killed by ${signal}` : `exit status ${status}`));
     }),
     said: () => text.trim(),
-    stop: () => {
-      child.kill('SIGKILL');
-      return supervised.end;
+    stop: async (patience = 0) => {
+      const timer = setTimeout(() => child.kill('SIGKILL'), patience);
+      return supervised.end.finally(() => clearTimeout(timer));
     },
   };
   return supervised;

@@ -21,6 +21,8 @@ async function main(argv) {
   const [program = process.env.SHELL || '/bin/sh', ...args] = command;
   const interruption = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => interruption.abort(name));
+  // A write that fails is told to the writer as well; this keeps the event from ending the process.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   const say = quiet ? () => {} : showProgress(process.stderr);
   try {
     const { status, timedOut } = await runWithDevice({
