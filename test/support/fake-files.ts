@@ -1,0 +1,26 @@
+import type { FilesSurface } from '../../lib/kernel/kernel.js';
+import type { Trace } from './fake-trace.js';
+
+/** Small files: those of the module parameters, and what a test adds. */
+export class FakeFiles implements FilesSurface {
+  private readonly trace: Trace;
+  private readonly texts = new Map<string, string>([
+    ['/sys/module/vhost/parameters/max_mem_regions', '64\n'],
+    ['/sys/module/vhost_net/parameters/experimental_zcopytx', '0\n'],
+  ]);
+
+  constructor(trace: Trace) {
+    this.trace = trace;
+  }
+
+  /** The text of a file; `undefined` removes it. */
+  set(path: string, text: string | undefined): void {
+    if (text === undefined) this.texts.delete(path);
+    else this.texts.set(path, text);
+  }
+
+  read(path: string): string | undefined {
+    this.trace.tell('files.read', [path]);
+    return this.texts.get(path);
+  }
+}

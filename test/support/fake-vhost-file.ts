@@ -1,0 +1,102 @@
+import { constants } from 'node:fs';
+import { MISC_MAJOR } from '../../lib/abi/major.js';
+import { VHOST_NET_MINOR, VHOST_NET_VQ_MAX } from '../../lib/abi/vhost-net.js';
+import type { MemoryTableEntry } from '../../lib/kernel/kernel.js';
+import type { EventFile } from './fake-eventfd.js';
+import { OpenFile } from './fake-file.js';
+import type { FakeMemory, Place } from './fake-memory.js';
+import { FakeQueue } from './fake-queue.js';
+import type { Entry } from './fake-trace.js';
+
+/** An open /dev/vhost-net, like `struct vhost_net`. */
+export class VhostFile extends OpenFile {
+  owned = false;
+  features = 0n;
+  /** Words beyond the first of the features. */
+  extendedFeatures: readonly bigint[] = [];
+  backendFeatures = 0n;
+  memoryTable: readonly MemoryTableEntry[] | undefined;
+  logBase: bigint | undefined;
+  logEvent: EventFile | undefined;
+  forkFromOwner = 1;
+  /** Threads that are inside VHOST_NET_SET_BACKEND. */
+  detaching = 0;
+  readonly queues: readonly FakeQueue[];
+  private readonly memories: FakeMemory;
+  private readonly ended: (file: VhostFile) => void;
+
+  constructor(memories: FakeMemory, kicked: (queue: FakeQueue) => void, ended: (file: VhostFile) => void) {
+    super('vhost', constants.S_IFCHR, MISC_MAJOR, VHOST_NET_MINOR);
+    this.memories = memories;
+    this.ended = ended;
+    this.queues = Array.from({ length: VHOST_NET_VQ_MAX }, (_, index) => new FakeQueue(this, index, kicked));
+  }
+
+  get running(): boolean {
+    return this.queues.some(({ backend }) => backend !== undefined);
+  }
+
+  memory(address: bigint, length: number): Place | undefined {
+    return this.memories.find(address, length);
+  }
+
+  guest(address: bigint, length: number): Place | undefined {
+    for (const { guestPhysicalAddress, size, userAddress } of this.memoryTable ?? []) {
+      const offset = address - guestPhysicalAddress;
+      if (offset >= 0n && offset + BigInt(length) <= size) return this.memory(userAddress + offset, length);
+    }
+    return undefined;
+  }
+
+  /** What in this range of user addresses the device was told of. */
+  knows(address: bigint, size: number): string | undefined {
+    const end = address + BigInt(size);
+    const within = (other: bigint) => other >= address && other < end;
+    if (
+      this.memoryTable?.some((entry) => entry.userAddress < end && entry.userAddress + entry.size > address)
+    )
+      return 'its memory table';
+    for (const { index, addresses } of this.queues) {
+      const { descriptorTable, availableRing, usedRing } = addresses;
+      if ([descriptorTable, availableRing, usedRing].some(within)) return `the ring of queue ${index}`;
+    }
+    if (this.logBase !== undefined && within(this.logBase)) return 'its dirty log';
+    return undefined;
+  }
+
+  setLogEvent(file: EventFile | undefined): void {
+    file?.hold();
+    this.logEvent?.drop();
+    this.logEvent = file;
+  }
+
+  /** As after open(2), but for the features, which VHOST_RESET_OWNER leaves. */
+  reset(): void {
+    for (const queue of this.queues) queue.reset();
+    this.setLogEvent(undefined);
+    this.memoryTable = undefined;
+    this.logBase = undefined;
+    this.owned = false;
+  }
+
+  override closing(entry: Entry, fd: number): void {
+    if (this.detaching > 0)
+      entry.violation(`descriptor ${fd} closed while a backend is being detached on it`);
+    for (const { backend, index } of this.queues)
+      if (backend) entry.note(`descriptor ${fd} closed with a backend on queue ${index}`);
+  }
+
+  override read(entry: Entry, _buffer: Uint8Array): number {
+    // IOTLB messages are not modelled: the device answers as one without an IOTLB.
+    throw entry.refuse('EBADFD');
+  }
+
+  override write(entry: Entry, _buffer: Uint8Array): number {
+    throw entry.refuse('EINVAL');
+  }
+
+  protected override released(): void {
+    this.ended(this);
+    this.reset();
+  }
+}
