@@ -1,8 +1,8 @@
 import {
   TUN_F_CSUM,
+  TUN_F_TSO_ECN,
   TUN_F_TSO4,
   TUN_F_TSO6,
-  TUN_F_TSO_ECN,
   TUN_F_UFO,
   TUN_F_USO4,
   TUN_F_USO6,
@@ -51,7 +51,8 @@ function mask(offloads: readonly Offload[]): number {
 function checkOffloads(wanted: readonly Offload[]): Offload[] {
   if (!Array.isArray(wanted)) throw wrongType('offloads', 'true, false or an array of names', wanted);
   for (const name of wanted as unknown[])
-    if (!names.includes(name as Offload)) throw wrongValue('offloads', `names among ${names.join(', ')}`, name);
+    if (!names.includes(name as Offload))
+      throw wrongValue('offloads', `names among ${names.join(', ')}`, name);
   if (wanted.length > 0 && !wanted.includes('csum'))
     throw wrongValue('offloads', "a list with 'csum', on which segment offload stands", wanted);
   return [...wanted] as Offload[];

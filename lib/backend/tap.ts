@@ -1,9 +1,4 @@
-import {
-  IFF_MULTI_QUEUE,
-  IFF_NO_PI,
-  IFF_TAP,
-  IFF_VNET_HDR,
-} from '../abi/if-tun.js';
+import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../abi/if-tun.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkInterfaceName, checkOptions } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
@@ -11,7 +6,12 @@ import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, LinkState, Offload } from './backend.js';
 import { tapLinkState } from './link-state.js';
-import { type InterfaceOptions, interfaceOptionNames, NetworkInterface, namespacePath } from './network-interface.js';
+import {
+  type InterfaceOptions,
+  interfaceOptionNames,
+  NetworkInterface,
+  namespacePath,
+} from './network-interface.js';
 import { agreeOffloads } from './offloads.js';
 
 export interface TapOptions extends InterfaceOptions {

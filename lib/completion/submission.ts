@@ -56,6 +56,11 @@ export class Submission implements FrameOwner {
     return this.size - this.#completedFrames - this.#abandonedFrames - this.#withdrawnFrames;
   }
 
+  /** Whether some frames were withdrawn. */
+  get refused(): boolean {
+    return this.#withdrawnFrames > 0;
+  }
+
   /** How the frames have ended so far. */
   get result(): SubmissionResult {
     return {

@@ -85,7 +85,9 @@ export function explain(error: unknown): unknown {
   const found = hints.find(
     ({ at, code: wanted }) =>
       wanted === code &&
-      [request, path].some((place) => place !== undefined && (at instanceof RegExp ? at.test(place) : at === place)),
+      [request, path].some(
+        (place) => place !== undefined && (at instanceof RegExp ? at.test(place) : at === place),
+      ),
   );
   if (found === undefined) return error;
   Object.defineProperty(error, 'hint', { value: found.hint, enumerable: true });

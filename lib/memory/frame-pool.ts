@@ -7,11 +7,17 @@ import type { Region } from './region.js';
 const ALIGNMENT = 64;
 const WINDOW = 2 ** 32;
 
+/** Who has a buffer. */
+const FREE = 0;
+const LEASED = 1;
+const POSTED = 2;
+
 /**
  * Buffers of one size in a region, known by index from 0, leased and released without allocation. A frame longer
  * than one buffer is a list of them: `next` links it, `length` says how much of each is filled.
  *
- * Invariant: `free` + leased = `count`; a buffer is on the free stack or leased, never both.
+ * Invariant: free + leased + posted = `count`. A posted buffer belongs to the device; it can be neither released nor
+ * posted again until the device has returned it.
  */
 export class FramePool {
   readonly region: Region;
@@ -32,7 +38,7 @@ export class FramePool {
   /** The lower half of buffer 0's. */
   readonly addressLow: number;
   readonly #stack: Int32Array;
-  readonly #leased: Uint8Array;
+  readonly #state: Uint8Array;
   #free: number;
 
   /** Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`. */
@@ -54,7 +60,7 @@ export class FramePool {
     this.length = new Uint32Array(count);
     this.next = new Int32Array(count).fill(-1);
     this.#stack = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
-    this.#leased = new Uint8Array(count);
+    this.#state = new Uint8Array(count);
     this.#free = count;
   }
 
@@ -67,16 +73,28 @@ export class FramePool {
   lease(): number {
     if (this.#free === 0) return -1;
     const buffer = this.#stack[--this.#free]!;
-    this.#leased[buffer] = 1;
+    this.#state[buffer] = LEASED;
     return buffer;
   }
 
   /** Gives one buffer back, whatever it is linked to. */
   release(buffer: number): void {
-    if (this.#leased[buffer] !== 1) this.#refuse(buffer);
-    this.#leased[buffer] = 0;
+    this.#expect(buffer, LEASED);
+    this.#state[buffer] = FREE;
     this.next[buffer] = -1;
     this.#stack[this.#free++] = buffer;
+  }
+
+  /** Hands a leased buffer to the device. */
+  hand(buffer: number): void {
+    this.#expect(buffer, LEASED);
+    this.#state[buffer] = POSTED;
+  }
+
+  /** Takes a buffer that the device returned; it is leased again. */
+  take(buffer: number): void {
+    this.#expect(buffer, POSTED);
+    this.#state[buffer] = LEASED;
   }
 
   /** Gives back a frame: its first buffer and all that `next` links to it. */
@@ -90,7 +108,7 @@ export class FramePool {
 
   /** Whether a buffer is out on lease. */
   isLeased(buffer: number): boolean {
-    return this.#leased[buffer] === 1;
+    return this.#state[buffer] === LEASED;
   }
 
   /** Where a buffer starts in `bytes`. */
@@ -98,10 +116,17 @@ export class FramePool {
     return this.base + buffer * this.bufferSize;
   }
 
-  #refuse(buffer: number): never {
-    throw new VhostError(
-      'ERR_VHOST_NOT_LEASED',
-      `buffer ${buffer} is not out on lease (a pool of ${this.count}): it was released before, or is another pool's`,
-    );
+  /** The lower half of a buffer's guest physical address. */
+  address(buffer: number): number {
+    return (this.addressLow + buffer * this.bufferSize) >>> 0;
+  }
+
+  #expect(buffer: number, state: number): void {
+    const found = this.#state[buffer];
+    if (found === state) return;
+    const what =
+      found === undefined ? 'is none of this pool' : ['is free', 'is leased', 'is posted to a device'][found];
+    const wanted = state === LEASED ? 'leased' : 'posted';
+    throw new VhostError('ERR_VHOST_NOT_LEASED', `buffer ${buffer} must be ${wanted}; it ${what}`);
   }
 }

@@ -30,7 +30,11 @@ export class KernelVhost implements Vhost {
   /** Opens the device. Nothing else is asked of it yet. */
   static open(options: KernelVhostOptions = {}): KernelVhost {
     const { kernel = hostKernel(), path = '/dev/vhost-net' } = options;
-    return new KernelVhost(kernel, path, refusable(() => kernel.vhost.open(path)));
+    return new KernelVhost(
+      kernel,
+      path,
+      refusable(() => kernel.vhost.open(path)),
+    );
   }
 
   /** The open descriptor. */

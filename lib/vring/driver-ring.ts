@@ -158,9 +158,12 @@ export class DriverRing {
     return distance(this.#publishedIndex, this.#availableIndex);
   }
 
-  /** The index after the last chain posted: where a device that is attached now begins (VHOST_SET_VRING_BASE). */
-  get availableIndex(): number {
-    return this.#availableIndex;
+  /**
+   * Where a device that is attached now, and has taken nothing yet, begins (VHOST_SET_VRING_BASE): at the first chain
+   * in flight.
+   */
+  get base(): number {
+    return advance(this.#availableIndex, -this.#inFlight);
   }
 
   /** Whether a chain with this head is in flight. */
@@ -287,7 +290,7 @@ export class DriverRing {
       this.#corrupt(`moved the used index by ${waiting} with ${this.#inFlight} chains in flight`);
       return 0;
     }
-    const count = waiting < limit ? waiting : limit;
+    const count = Math.min(waiting, limit);
     const { heads, lengths, size } = this;
     const elements = this.#usedElements;
     const mask = this.#mask;
@@ -344,7 +347,7 @@ export class DriverRing {
 
   /**
    * Takes back every chain in flight into `heads`, after `reap`, once the device is detached; how many. The ring is
-   * then empty and sound; a device attached next begins at `availableIndex`.
+   * then empty and sound; a device attached next begins at `base`.
    */
   reclaim(): number {
     let count = 0;

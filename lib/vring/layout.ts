@@ -1,10 +1,10 @@
 import {
   VRING_AVAIL_RING_OFFSET,
   VRING_DESC_SIZE,
+  VRING_NUM_MAX,
   VRING_USED_ALIGN_SIZE,
   VRING_USED_ELEM_SIZE,
   VRING_USED_RING_OFFSET,
-  VRING_NUM_MAX,
 } from '../abi/virtio-ring.js';
 import { checkInteger, wrongValue } from '../errors/check.js';
 

@@ -1,0 +1,175 @@
+import type { Backend } from '../backend/backend.js';
+import { type BackendOptions, backendOptionNames, openBackend } from '../backend/open.js';
+import { Budget } from '../completion/budget.js';
+import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
+import { hostKernel } from '../kernel/host.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { FramePool } from '../memory/frame-pool.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { KernelVhost } from '../vhost/kernel-vhost.js';
+import type { Vhost } from '../vhost/vhost.js';
+import { checkRingSize } from '../vring/layout.js';
+import { QueuePair, type QueuePairEvents, queuePairBytes } from './queue-pair.js';
+import { Teardown } from './teardown.js';
+
+/** How many descriptors each queue has unless told otherwise. */
+const QUEUE_SIZE = 256;
+/** Room for an ordinary frame, its header and a VLAN tag. */
+const BUFFER_SIZE = 2048;
+
+/** How a `Nic` is opened; exactly one of the backends must be named. */
+export interface NicOptions extends BackendOptions {
+  /** A backend that is open already; it stays the caller's to close. */
+  readonly backend?: Backend;
+  /** Descriptors of both queues, or of each: a power of two up to 32,768; 256 by default. */
+  readonly queueSize?: number | { readonly receive?: number; readonly transmit?: number };
+  /** Bytes of a buffer: header (12) and frame; longer frames take several. 2,048 by default. */
+  readonly bufferSize?: number;
+  /** Buffers, for both queues and for what the program holds; three times the larger queue by default. */
+  readonly buffers?: number;
+  /** Memory and buffers shared with another `Nic`, so that frames move between them without being copied. */
+  readonly shared?: { readonly memory: GuestMemory; readonly pool: FramePool };
+  /** Bytes of a huge page (0x20_0000); ordinary pages by default. */
+  readonly hugePageSize?: number;
+  /** The most frames and bytes in flight; the queue's size and no bound by default. */
+  readonly maxInFlight?: { readonly frames?: number; readonly bytes?: number };
+  /** What one round of reaping takes before the loop goes on; 256 frames and 0x80000 bytes by default. */
+  readonly budget?: { readonly frames?: number; readonly bytes?: number };
+  /** Microseconds that the device polls before it sleeps (VHOST_SET_VRING_BUSYLOOP_TIMEOUT); 0 by default. */
+  readonly busyPoll?: number;
+  /** The device; the kernel's /dev/vhost-net by default. It becomes the `Nic`'s to close. */
+  readonly vhost?: Vhost | string;
+  /** The operating system; this host by default. */
+  readonly kernel?: Kernel;
+}
+
+const optionNames = [
+  ...backendOptionNames,
+  'backend',
+  'queueSize',
+  'bufferSize',
+  'buffers',
+  'shared',
+  'hugePageSize',
+  'maxInFlight',
+  'budget',
+  'busyPoll',
+  'vhost',
+  'kernel',
+] as const;
+
+/** What a `Nic` is made of, set up and detached. */
+export interface NicParts {
+  readonly pair: QueuePair;
+  readonly backend: Backend;
+  /** Whether closing the `Nic` closes the backend. */
+  readonly ownsBackend: boolean;
+  readonly memory: GuestMemory;
+  readonly budget: Budget;
+  /** Closes all of it, in the order in which nothing is let go before the device has. */
+  readonly teardown: Teardown;
+}
+
+/** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
+export async function openParts(options: NicOptions, events: QueuePairEvents): Promise<NicParts> {
+  checkOptions('options', options, optionNames);
+  const { kernel = hostKernel(), vhost } = options;
+  const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
+  const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
+  const least = receiveSize + transmitSize;
+  const count = options.buffers ?? Math.max(3 * Math.max(receiveSize, transmitSize), least);
+  checkInteger('buffers', count, 2, 2 ** 20);
+  const maxFrames = checkInteger(
+    'maxInFlight.frames',
+    options.maxInFlight?.frames ?? transmitSize,
+    1,
+    2 ** 31,
+  );
+  const maxBytes = options.maxInFlight?.bytes ?? Number.MAX_SAFE_INTEGER;
+  checkInteger('maxInFlight.bytes', maxBytes, 1, Number.MAX_SAFE_INTEGER);
+  const busyPoll = checkInteger('busyPoll', options.busyPoll ?? 0, 0, 2 ** 31);
+  const budget = new Budget(options.budget?.frames, options.budget?.bytes);
+  if (vhost !== undefined && typeof vhost !== 'string' && typeof vhost !== 'object')
+    throw wrongType('vhost', 'a path or a Vhost', vhost);
+
+  const teardown = new Teardown();
+  try {
+    const ringBytes = queuePairBytes(
+      receiveSize,
+      transmitSize,
+      options.shared?.pool.bufferSize ?? bufferSize,
+    );
+    const { memory, pool } = options.shared
+      ? addRings(options.shared, ringBytes)
+      : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
+    const backend = options.backend ?? openNamed(options, kernel);
+    const ownsBackend = options.backend === undefined;
+    if (ownsBackend) teardown.add(() => backend.close());
+    const pair = await QueuePair.open({
+      kernel,
+      openVhost: () =>
+        typeof vhost === 'object' ? vhost : KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }),
+      memory,
+      pool,
+      backendHeaderSize: backend.headerSize,
+      mtu: backend.interface.mtu,
+      receiveSize,
+      transmitSize,
+      reserve: options.shared ? 0 : Math.min(transmitSize, Math.floor(pool.count / 2)),
+      maxFrames,
+      maxBytes,
+      busyPoll,
+      events,
+      teardown,
+    });
+    return { pair, backend, ownsBackend, memory, budget, teardown };
+  } catch (error) {
+    await teardown.run();
+    throw error;
+  }
+}
+
+function checkQueueSizes(queueSize: NicOptions['queueSize'] = QUEUE_SIZE): {
+  receive: number;
+  transmit: number;
+} {
+  if (typeof queueSize !== 'object') {
+    const size = checkRingSize('queueSize', queueSize);
+    return { receive: size, transmit: size };
+  }
+  checkOptions('queueSize', queueSize, ['receive', 'transmit']);
+  return {
+    receive: checkRingSize('queueSize.receive', queueSize.receive ?? QUEUE_SIZE),
+    transmit: checkRingSize('queueSize.transmit', queueSize.transmit ?? QUEUE_SIZE),
+  };
+}
+
+function openNamed(options: NicOptions, kernel: Kernel): Backend {
+  const named = backendOptionNames.filter((name) => options[name] !== undefined);
+  if (named.length === 0)
+    throw wrongValue('options', `such that one of ${backendOptionNames.join(', ')} or backend is named`, []);
+  return openBackend(Object.fromEntries(named.map((name) => [name, options[name]])), kernel);
+}
+
+function createMemory(
+  kernel: Kernel,
+  ringBytes: number,
+  bufferSize: number,
+  count: number,
+  hugePageSize: number,
+  teardown: Teardown,
+): { memory: GuestMemory; pool: FramePool } {
+  const memory = new GuestMemory(kernel);
+  teardown.add(() => memory.close());
+  memory.addRegion({ size: ringBytes + (bufferSize + 64) * count, hugePageSize });
+  return { memory, pool: new FramePool(memory, bufferSize, count) };
+}
+
+/** Rings of a second `Nic` get a region of their own beside the shared buffers. */
+function addRings(
+  shared: NonNullable<NicOptions['shared']>,
+  ringBytes: number,
+): { memory: GuestMemory; pool: FramePool } {
+  shared.memory.addRegion({ size: ringBytes });
+  return shared;
+}

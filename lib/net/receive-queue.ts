@@ -1,0 +1,148 @@
+import type { Ledger } from '../completion/ledger.js';
+import { VhostError } from '../errors/errors.js';
+import type { FramePool } from '../memory/frame-pool.js';
+import type { DriverRing } from '../vring/driver-ring.js';
+import { HEADER_SIZE, readNumBuffers } from './header.js';
+
+export interface ReceiveQueueOptions {
+  readonly ring: DriverRing;
+  readonly ledger: Ledger;
+  readonly pool: FramePool;
+  /** Wakes the device. */
+  readonly kick: () => void;
+  /** VIRTIO_NET_F_MRG_RXBUF is agreed: a frame may take several buffers. */
+  readonly mergeable: boolean;
+  /** Buffers of the pool that are never taken for receiving. */
+  readonly reserve: number;
+}
+
+/**
+ * The ring tier of reception: `refill` posts leased buffers, `reap` takes the frames that came into `frames`. Each is
+ * a leased buffer (or a list of them, by `pool.next`) whose first 12 bytes are the virtio-net header, and is the
+ * caller's until it is released to the pool or posted on a TransmitQueue of the same pool. Nothing here allocates.
+ */
+export class ReceiveQueue {
+  readonly ring: DriverRing;
+  readonly ledger: Ledger;
+  readonly pool: FramePool;
+  /** The first buffers of the frames that the last `reap` took. */
+  readonly frames: Int32Array;
+  /** Bytes of the frames that the last `reap` took, headers included. */
+  bytes = 0;
+  /** Frames and bytes received so far, headers included. */
+  frameCount = 0;
+  byteCount = 0;
+  /** Times the device was woken. */
+  kicks = 0;
+  /** Why nothing can be received any more, if so. */
+  corruption: VhostError | undefined;
+  readonly #kick: () => void;
+  readonly #mergeable: boolean;
+  readonly #reserve: number;
+  /** A frame of which some buffers are still to be reaped, because a limit cut it: its first, its last, how many. */
+  #first = -1;
+  #last = -1;
+  #missing = 0;
+
+  constructor(options: ReceiveQueueOptions) {
+    this.ring = options.ring;
+    this.ledger = options.ledger;
+    this.pool = options.pool;
+    this.#kick = options.kick;
+    this.#mergeable = options.mergeable;
+    this.#reserve = options.reserve;
+    this.frames = new Int32Array(options.ring.size);
+  }
+
+  /** Posts as many free buffers as the ring takes and wakes the device where it waits for them; how many. */
+  refill(): number {
+    const { ring, pool, ledger } = this;
+    const room = Math.min(ring.free, pool.free - this.#reserve);
+    if (room <= 0) return 0;
+    ledger.stamp();
+    for (let i = 0; i < room; i++) {
+      const buffer = pool.lease();
+      const head = ring.post(pool.addressHigh, pool.address(buffer), pool.bufferSize, true);
+      pool.hand(buffer);
+      ledger.submit(head, pool.bufferSize, buffer);
+    }
+    if (ring.publish()) {
+      this.kicks++;
+      this.#kick();
+    }
+    return room;
+  }
+
+  /** Takes the frames in up to `limit` used buffers into `frames`; how many frames. */
+  reap(limit?: number): number {
+    const { ring, ledger, pool, frames } = this;
+    this.bytes = 0;
+    if (this.corruption !== undefined) return 0;
+    const count = ring.reap(limit);
+    if (count === 0) {
+      this.corruption = ring.corruption;
+      return 0;
+    }
+    ledger.complete(ring.heads, count);
+    let taken = 0;
+    for (let i = 0; i < count; i++) {
+      const buffer = ledger.tokens[i]!;
+      const length = ring.lengths[i]!;
+      if (this.#missing === 0) {
+        const buffers = this.#mergeable ? readNumBuffers(pool.bytes, pool.offset(buffer)) : 1;
+        if (length < HEADER_SIZE || buffers < 1 || buffers > ring.size) {
+          this.#corrupt(i, count, `gave a frame of ${length} bytes in ${buffers} buffers`);
+          return taken;
+        }
+        this.#first = buffer;
+        this.#missing = buffers;
+      } else pool.next[this.#last] = buffer;
+      pool.take(buffer);
+      pool.length[buffer] = length;
+      pool.next[buffer] = -1;
+      this.#last = buffer;
+      this.bytes += length;
+      if (--this.#missing === 0) frames[taken++] = this.#first;
+    }
+    this.frameCount += taken;
+    this.byteCount += this.bytes;
+    // vhost_add_used_n() publishes all buffers of a frame at once.
+    if (this.#missing > 0 && ring.reapable === 0 && ring.corruption === undefined)
+      this.#corrupt(count, count, `ended a frame ${this.#missing} buffers too early`);
+    return taken;
+  }
+
+  /** After the device is detached: takes every buffer back to the pool. Frames not reaped before are lost. */
+  settle(): void {
+    const { ring, ledger } = this;
+    this.#dropPartial();
+    for (let count = ring.reap(); count > 0; count = ring.reap()) {
+      ledger.complete(ring.heads, count);
+      this.#discard(0, count);
+    }
+    const count = ring.reclaim();
+    ledger.abandon(ring.heads, count);
+    this.#discard(0, count);
+    this.corruption = undefined;
+  }
+
+  #discard(from: number, count: number): void {
+    const { pool, ledger } = this;
+    for (let i = from; i < count; i++) {
+      const buffer = ledger.tokens[i]!;
+      pool.take(buffer);
+      pool.release(buffer);
+    }
+  }
+
+  #corrupt(from: number, count: number, what: string): void {
+    this.#discard(from, count);
+    this.#dropPartial();
+    this.corruption = new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: 0 });
+  }
+
+  #dropPartial(): void {
+    if (this.#missing > 0) this.pool.releaseFrame(this.#first);
+    this.#missing = 0;
+  }
+}

@@ -1,0 +1,156 @@
+import type { Ledger } from '../completion/ledger.js';
+import { VhostRangeError } from '../errors/errors.js';
+import type { FramePool } from '../memory/frame-pool.js';
+import type { DriverRing } from '../vring/driver-ring.js';
+import { checkHeader, HEADER_SIZE, isSegmented } from './header.js';
+
+/** 14 bytes of Ethernet and 65,536 of what a segment may carry. */
+export const MAX_SEGMENTED_FRAME = 65_550;
+/** Ethernet header and one VLAN tag, which an MTU does not count. */
+export const LINK_OVERHEAD = 18;
+
+export interface TransmitQueueOptions {
+  readonly ring: DriverRing;
+  readonly ledger: Ledger;
+  readonly pool: FramePool;
+  /** Wakes the device. */
+  readonly kick: () => void;
+  /** Bytes of payload that an ordinary frame may carry. */
+  readonly mtu: number;
+  /** The most that may be in flight. */
+  readonly maxFrames: number;
+  readonly maxBytes: number;
+}
+
+/**
+ * The ring tier of transmission: lease a buffer from `pool`, fill it (a virtio-net header of 12 bytes, then the frame;
+ * `pool.length` counts both, `pool.next` links more buffers), `post` it, `flush` once, `reap` later. A posted frame
+ * belongs to the device until it is reaped, which releases it to the pool. Nothing here allocates.
+ */
+export class TransmitQueue {
+  readonly ring: DriverRing;
+  readonly ledger: Ledger;
+  readonly pool: FramePool;
+  /** Times the device was woken. */
+  kicks = 0;
+  /** Times a frame found no room. */
+  fullWaits = 0;
+  /** Bytes of the frames that the last `reap` settled, headers included. */
+  bytes = 0;
+  /** The longest payload of an ordinary frame. */
+  mtu: number;
+  readonly #kick: () => void;
+  readonly #maxFrames: number;
+  readonly #maxBytes: number;
+  #posting = false;
+
+  constructor(options: TransmitQueueOptions) {
+    this.ring = options.ring;
+    this.ledger = options.ledger;
+    this.pool = options.pool;
+    this.mtu = options.mtu;
+    this.#kick = options.kick;
+    this.#maxFrames = options.maxFrames;
+    this.#maxBytes = options.maxBytes;
+  }
+
+  /**
+   * Posts the frame that begins in a leased buffer; its head, or -1 where there is no room now, in which case the
+   * lease stays with the caller. Throws, and takes nothing, where the frame breaks a rule.
+   */
+  post(first: number): number {
+    const { pool, ring, ledger } = this;
+    let bytes = pool.length[first]!;
+    let buffers = 1;
+    for (let buffer = pool.next[first]!; buffer !== -1; buffer = pool.next[buffer]!) {
+      bytes += pool.length[buffer]!;
+      buffers++;
+    }
+    this.#check(first, bytes);
+    if (ledger.inFlight >= this.#maxFrames || ledger.bytesInFlight + bytes > this.#maxBytes)
+      return this.#full();
+    if (!this.#posting) {
+      this.#posting = true;
+      ledger.stamp();
+    }
+    let head: number;
+    if (buffers === 1) {
+      head = ring.post(pool.addressHigh, pool.address(first), bytes, false);
+      if (head === -1) return this.#full();
+    } else {
+      if (!ring.begin(buffers)) return this.#full();
+      for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!)
+        ring.add(pool.addressHigh, pool.address(buffer), pool.length[buffer]!, false);
+      head = ring.end();
+    }
+    for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!) pool.hand(buffer);
+    ledger.submit(head, bytes, first);
+    return head;
+  }
+
+  /** Shows the device every frame posted since the last time and wakes it where it sleeps. */
+  flush(): void {
+    this.#posting = false;
+    if (!this.ring.publish()) return;
+    this.kicks++;
+    this.#kick();
+  }
+
+  /**
+   * Settles up to `limit` frames that the device is done with and releases their buffers; how many. After it,
+   * `ledger.tokens` holds their first buffers, in the order of completion.
+   */
+  reap(limit?: number): number {
+    const { ring, ledger } = this;
+    const count = ring.reap(limit);
+    this.bytes = ledger.complete(ring.heads, count);
+    this.#release(count);
+    return count;
+  }
+
+  /** After the device is detached: settles what it returned as completed, the rest as abandoned. */
+  settle(): void {
+    while (this.reap() > 0);
+    const { ring, ledger } = this;
+    const count = ring.reclaim();
+    ledger.abandon(ring.heads, count);
+    this.#release(count);
+  }
+
+  #release(count: number): void {
+    const { pool, ledger } = this;
+    for (let i = 0; i < count; i++) {
+      const first = ledger.tokens[i]!;
+      for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!) pool.take(buffer);
+      pool.releaseFrame(first);
+    }
+  }
+
+  #check(first: number, bytes: number): void {
+    const { pool } = this;
+    const start = pool.offset(first);
+    if (!pool.isLeased(first))
+      throw new VhostRangeError(`buffer ${first} is not out on lease; lease it before it is posted`);
+    if (pool.length[first]! < HEADER_SIZE)
+      throw new VhostRangeError(
+        `the first buffer of a frame holds its ${HEADER_SIZE} bytes of header; buffer ${first} has ${pool.length[first]}`,
+        'ERR_VHOST_BAD_HEADER',
+      );
+    checkHeader(pool.bytes, start, bytes);
+    const frame = bytes - HEADER_SIZE;
+    if (frame <= this.mtu + LINK_OVERHEAD) return;
+    if (!isSegmented(pool.bytes, start))
+      throw new VhostRangeError(
+        `a frame without segment offload has at most the MTU ${this.mtu} + ${LINK_OVERHEAD} bytes; this has ${frame}`,
+      );
+    if (frame > MAX_SEGMENTED_FRAME)
+      throw new VhostRangeError(
+        `a frame with segment offload has at most ${MAX_SEGMENTED_FRAME} bytes; this has ${frame}`,
+      );
+  }
+
+  #full(): number {
+    this.fullWaits++;
+    return -1;
+  }
+}
