@@ -1,5 +1,6 @@
 import type { DescriptorSurface } from '../../lib/kernel/kernel.js';
 import type { OpenFile } from './fake-file.js';
+import { misuse } from './fake-refusal.js';
 import type { Entry, Trace } from './fake-trace.js';
 
 /** A descriptor that is open, as tests see it. */
@@ -12,8 +13,7 @@ interface Slot {
   readonly file: OpenFile;
   /** False for a descriptor that the test handed in: the environment may use it, not close it. */
   readonly owned: boolean;
-  /** Names of the watches on it. */
-  readonly watches: Set<string>;
+  watches: number;
 }
 
 /**
@@ -33,7 +33,7 @@ export class FakeDescriptors implements DescriptorSurface {
   /** A new descriptor of a file. */
   install(file: OpenFile, owned = true): number {
     const fd = this.next++;
-    this.slots.set(fd, { file, owned, watches: new Set() });
+    this.slots.set(fd, { file, owned, watches: 0 });
     file.hold();
     return fd;
   }
@@ -54,23 +54,22 @@ export class FakeDescriptors implements DescriptorSurface {
     return this.slots.has(fd);
   }
 
-  /** Names a watch on a descriptor; libuv takes one for each descriptor of a loop. */
-  watch(entry: Entry, fd: number, name: string): OpenFile {
+  /** Notes a watch on a descriptor. */
+  watch(entry: Entry, fd: number): OpenFile {
     const slot = this.slot(entry, fd);
-    if (slot.watches.size > 0) throw entry.refuse('EEXIST');
-    slot.watches.add(name);
+    slot.watches++;
     return slot.file;
   }
 
-  unwatch(fd: number, name: string): void {
-    this.slots.get(fd)?.watches.delete(name);
+  unwatch(fd: number): void {
+    const slot = this.slots.get(fd);
+    if (slot) slot.watches--;
   }
 
   /** Gives a descriptor up; its file goes with the last holder. */
   release(entry: Entry, fd: number): void {
     const slot = this.slots.get(fd)!;
-    for (const name of slot.watches) entry.violation(`descriptor ${fd} closed under its ${name}`);
-    slot.file.closing(entry, fd);
+    if (slot.watches > 0) entry.violation(`descriptor ${fd} closed under its watch`);
     this.slots.delete(fd);
     this.closed.add(fd);
     slot.file.drop();
@@ -84,15 +83,12 @@ export class FakeDescriptors implements DescriptorSurface {
 
   close(fd: number): void {
     const entry = this.trace.begin('descriptor.close', [fd]);
-    const slot = this.slots.get(fd);
-    if (!slot) {
-      this.accuse(entry, fd);
-      throw entry.refuse('EBADF');
-    }
+    const slot = this.slot(entry, fd);
     if (!slot.owned) {
       entry.violation(`descriptor ${fd} belongs to the caller`);
       throw entry.refuse('EBADF');
     }
+    slot.file.closing(entry, fd);
     // Linux frees the descriptor even where close(2) reports an error.
     this.release(entry, fd);
     entry.throwInjected();
@@ -122,13 +118,8 @@ export class FakeDescriptors implements DescriptorSurface {
   private slot(entry: Entry, fd: number): Slot {
     const slot = this.slots.get(fd);
     if (slot) return slot;
-    this.accuse(entry, fd);
-    throw entry.refuse('EBADF');
-  }
-
-  private accuse(entry: Entry, fd: number): void {
-    // -1 is an honest "none" that the kernel refuses, not a descriptor somebody lost.
-    if (fd === -1) return;
+    if (fd < 0) throw misuse(`${entry.call.name}: fd must be a descriptor; received ${fd}`);
     entry.violation(`descriptor ${fd} ${this.closed.has(fd) ? 'is closed already' : 'was never opened'}`);
+    throw entry.refuse('EBADF');
   }
 }

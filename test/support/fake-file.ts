@@ -62,7 +62,7 @@ export class OpenFile {
     return buffer.length;
   }
 
-  /** One of the descriptors is about to close. */
+  /** One of the descriptors is about to close; throws where the native part does not let it. */
   closing(_entry: Entry, _fd: number): void {}
 
   /** The last holder let go. */

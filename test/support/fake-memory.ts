@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import type { Mapping, MemorySurface } from '../../lib/kernel/kernel.js';
 import type { FakeDescriptors } from './fake-descriptors.js';
 import { OpenFile } from './fake-file.js';
+import { misuse } from './fake-refusal.js';
 import type { Entry, Trace } from './fake-trace.js';
 
 /** A mapping that is open, as tests see it. */
@@ -77,7 +78,8 @@ export class FakeMemory implements MemorySurface {
 
   map(fd: number, offset: number, size: number): Mapping {
     const entry = this.trace.enter('memory.map', [fd, offset, size]);
-    this.descriptors.file(entry, fd, MemoryFile, 'ENODEV');
+    const file = this.descriptors.file(entry, fd, MemoryFile, 'ENODEV');
+    if (offset + size > file.size) throw misuse('memory.map: size must be within the file that is mapped');
     if (size <= 0 || offset < 0 || offset % pageBytes !== 0) throw entry.refuse('EINVAL');
     // Two ArrayBuffers cannot share bytes: unlike on Linux, this mapping sees no other of the same file.
     return this.place('map', size, -1);
@@ -93,6 +95,8 @@ export class FakeMemory implements MemorySurface {
       );
       throw entry.refuse('EINVAL');
     }
+    // A mapping that came to the same address later is another one: its buffer tells.
+    if (found.mapping.buffer !== mapping.buffer) throw entry.refuse('EINVAL');
     for (const user of this.users) user(entry, mapping.address, found.size);
     // Moves the bytes away: every view of the buffer has length 0 from here on, as after the native detach.
     structuredClone(found.mapping.buffer, { transfer: [found.mapping.buffer] });

@@ -37,7 +37,7 @@ export class FakeNetdev implements NetdevSurface {
   open(netns?: string): number {
     const entry = this.trace.enter('netdev.open', netns === undefined ? [] : [netns]);
     const namespace = netns ?? ownNamespace;
-    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT');
+    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     return this.descriptors.install(new ControlSocket(namespace));
   }
 

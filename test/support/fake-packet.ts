@@ -54,7 +54,7 @@ export class FakePackets implements PacketSurface {
   open(netns?: string): number {
     const entry = this.trace.enter('packet.open', netns === undefined ? [] : [netns]);
     const namespace = netns ?? ownNamespace;
-    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT');
+    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     if (!this.privileges.netRaw) throw entry.refuse('EPERM');
     return this.descriptors.install(new SocketFile(AF_PACKET, SOCK_RAW, namespace));
   }

@@ -32,7 +32,7 @@ export class FakePollers implements PollerSurface {
   watchEventfd(fd: number, callback: (count: number) => void): Poller {
     const entry = this.trace.enter('poller.watchEventfd', [fd, callback]);
     const file = this.descriptors.file(entry, fd, EventFile, 'EINVAL');
-    this.descriptors.watch(entry, fd, 'watch');
+    this.descriptors.watch(entry, fd);
     return this.start(fd, file, () => {
       const count = file.take();
       if (count > 0) callback(count);
@@ -41,7 +41,7 @@ export class FakePollers implements PollerSurface {
 
   watchReadable(fd: number, callback: (error: boolean) => void): Poller {
     const entry = this.trace.enter('poller.watchReadable', [fd, callback]);
-    const file = this.descriptors.watch(entry, fd, 'watch');
+    const file = this.descriptors.watch(entry, fd);
     return this.start(fd, file, () => {
       if (file.readable || file.broken) callback(file.broken);
     });
@@ -50,7 +50,7 @@ export class FakePollers implements PollerSurface {
   private start(fd: number, file: OpenFile, fire: () => void): Watch {
     const watch: Watch = new Watch(fd, file, this.trace, this.schedule, fire, () => {
       this.watches.delete(watch);
-      this.descriptors.unwatch(fd, 'watch');
+      this.descriptors.unwatch(fd);
     });
     this.watches.add(watch);
     return watch;

@@ -97,8 +97,8 @@ export const requests: Readonly<Record<string, RequestName>> = {
   'memory.map': { syscall: 'mmap' },
   'memory.unmap': { syscall: 'munmap' },
 
-  'poller.watchEventfd': { syscall: 'uv_poll_init' },
-  'poller.watchReadable': { syscall: 'uv_poll_init' },
+  'poller.watchEventfd': { syscall: 'epoll_ctl' },
+  'poller.watchReadable': { syscall: 'epoll_ctl' },
 
   'descriptor.close': { syscall: 'close' },
   'descriptor.duplicate': { syscall: 'fcntl' },

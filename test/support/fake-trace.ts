@@ -30,9 +30,9 @@ export class Entry {
     this.injected = injected;
   }
 
-  /** The refusal of this call, to throw. */
-  refuse(code: string): Refusal {
-    return this.trace.refused(refusal(this.call.name, this.call.args, code));
+  /** The refusal of this call, to throw; `door` is the path of a network namespace that could not be entered. */
+  refuse(code: string, door?: string): Refusal {
+    return this.trace.refused(refusal(this.call.name, this.call.args, code, door));
   }
 
   /** Throws what a test injected into this call. */

@@ -81,7 +81,7 @@ export class FakeTun implements TunSurface {
   open(path: string, netns?: string): number {
     const entry = this.trace.enter('tun.open', netns === undefined ? [path] : [path, netns]);
     const namespace = netns ?? ownNamespace;
-    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT');
+    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     if (path === '/dev/net/tun')
       return this.descriptors.install(new TapFile(this.interfaces, namespace, 'tun', TUN_MINOR));
     const state = this.macvtaps.get(path);

@@ -80,8 +80,10 @@ export class VhostFile extends OpenFile {
   }
 
   override closing(entry: Entry, fd: number): void {
-    if (this.detaching > 0)
+    if (this.detaching > 0) {
       entry.violation(`descriptor ${fd} closed while a backend is being detached on it`);
+      throw entry.refuse('EBUSY');
+    }
     for (const { backend, index } of this.queues)
       if (backend) entry.note(`descriptor ${fd} closed with a backend on queue ${index}`);
   }

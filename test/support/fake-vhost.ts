@@ -296,7 +296,7 @@ export class FakeVhost implements VhostSurface {
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.detachLater(entry, vring);
+    return this.detachLater(vring);
   }
 
   /** The queue of a device that is open, for a test to act on as the worker would. */
@@ -307,12 +307,11 @@ export class FakeVhost implements VhostSurface {
     return found;
   }
 
-  private async detachLater(entry: Entry, vring: FakeQueue): Promise<void> {
+  private async detachLater(vring: FakeQueue): Promise<void> {
     vring.device.detaching++;
     try {
       // Until the thread of the pool gets there the queue runs on.
       await this.schedule.turn();
-      if (!this.files.has(vring.device)) throw entry.refuse('EBADF');
       await this.detach(vring);
     } finally {
       vring.device.detaching--;
