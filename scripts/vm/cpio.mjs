@@ -2,16 +2,13 @@
  * @typedef {object} Entry one member of an initial file system
  * @property {string} path without a leading slash
  * @property {number} mode type and permissions, as in stat
- * @property {Uint8Array | string} [data] the content, or a symbolic link's target
+ * @property {Uint8Array | string} [data] the content
  */
 
-const LINK = 0o120777;
 const FOLDER = 0o040755;
 
 /** @type {(path: string) => Entry} */
 export const folder = (path) => ({ path, mode: FOLDER });
-/** @type {(path: string, target: string) => Entry} */
-export const link = (path, target) => ({ path, mode: LINK, data: target });
 /** @type {(path: string, data: Uint8Array | string) => Entry} */
 export const file = (path, data) => ({ path, mode: 0o100644, data });
 /** @type {(path: string, data: Uint8Array | string) => Entry} */

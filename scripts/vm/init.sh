@@ -58,6 +58,9 @@ while read -r path; do
   mount --bind "/writable/$number" "/host$path" || fail "$path cannot be made writable"
   number=$((number + 1))
 done </paths
+# For a command that wants a module with other parameters.
+modules=/lib/modules/$(uname -r)
+mkdir -p "/host$modules" && mount --bind "$modules" "/host$modules"
 hostname "$hostname"
 ip link set lo up
 [ "$hugepages" = 0 ] || {

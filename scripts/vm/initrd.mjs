@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheFolder, makeOnce } from './cache.mjs';
-import { cpio, file, folder, link, program } from './cpio.mjs';
+import { cpio, file, folder, program } from './cpio.mjs';
 import { VmError } from './errors.mjs';
 import { collectModules } from './modules.mjs';
 import { unpackPackage } from './packages.mjs';
@@ -27,8 +27,8 @@ const ON_DEMAND = [
 // An interface appears when a program makes it, not by itself.
 const MODULE_OPTIONS = 'options dummy numdummies=0\noptions ifb numifbs=0\n';
 
-/** What init.sh and the kernel's own calls use. */
-const APPLETS = ['modprobe', 'sh'];
+// The kernel starts it without any standard stream, and busybox then loads nothing.
+const MODPROBE = '#!/bin/busybox sh\nexec /bin/busybox modprobe "$@" </dev/null >/dev/null 2>&1\n';
 
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 
@@ -58,7 +58,7 @@ async function findBusybox(say) {
  */
 export async function buildInitrd(kernel, say) {
   const [busybox, init] = await Promise.all([findBusybox(say), readFile(INIT)]);
-  const recipe = createHash('sha256').update(init).update(JSON.stringify([LOADED, ON_DEMAND, MODULE_OPTIONS, APPLETS])).digest('hex');
+  const recipe = createHash('sha256').update(init).update(JSON.stringify([LOADED, ON_DEMAND, MODULE_OPTIONS, MODPROBE])).digest('hex');
   const kept = join(cacheFolder(), 'initrd');
   await mkdir(kept, { recursive: true });
   const path = join(kept, `${kernel.version}-${recipe.slice(0, 16)}.cpio`);
@@ -74,8 +74,7 @@ export async function buildInitrd(kernel, say) {
     await writeFile(draft, cpio([
       ...['bin', 'sbin', 'dev', 'etc', 'proc', 'sys', 'lower', 'over', 'writable', 'host', 'lib', 'lib/modules', home].map(folder),
       program('bin/busybox', await readFile(busybox)),
-      ...APPLETS.map((name) => link(`bin/${name}`, 'busybox')),
-      link('sbin/modprobe', '../bin/busybox'),
+      program('sbin/modprobe', MODPROBE),
       program('init', init),
       file('etc/modprobe.conf', MODULE_OPTIONS),
       ...modules.map(({ name, data }) => file(`${home}/${name}.ko`, data)),
