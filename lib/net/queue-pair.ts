@@ -52,7 +52,7 @@ function tableEntries(bufferSize: number): number {
 /** Bytes that the rings and indirect tables of a pair take in guest memory. */
 export function queuePairBytes(receiveSize: number, transmitSize: number, bufferSize: number): number {
   const rings = splitRingLayout(receiveSize).bytes + splitRingLayout(transmitSize).bytes;
-  return rings + transmitSize * tableEntries(bufferSize) * VRING_DESC_SIZE + 4 * 64;
+  return rings + transmitSize * tableEntries(bufferSize) * VRING_DESC_SIZE + 2 * 64;
 }
 
 /**
@@ -104,15 +104,10 @@ export class QueuePair {
 
     const eventIdx = (features & bit(VIRTIO_RING_F_EVENT_IDX)) !== 0n;
     const ring = (queue: number, size: number, entries: number): DriverRing => {
-      const place = memory.allocate(splitRingLayout(size).bytes);
-      const tables = entries === 0 ? undefined : memory.allocate(size * entries * VRING_DESC_SIZE);
-      return new DriverRing({
-        ...place,
-        size,
-        queue,
-        eventIdx,
-        ...(tables && { indirect: { offset: tables.offset, entries } }),
-      });
+      const { bytes } = splitRingLayout(size);
+      const { region, offset } = memory.allocate(bytes + size * entries * VRING_DESC_SIZE);
+      const indirect = entries === 0 ? undefined : { offset: offset + bytes, entries };
+      return new DriverRing({ region, offset, size, queue, eventIdx, ...(indirect && { indirect }) });
     };
     const indirect = (features & bit(VIRTIO_RING_F_INDIRECT_DESC)) !== 0n;
     const rings = [
