@@ -53,6 +53,17 @@ napi_value Publish(Call& call, Mapped* mapped, Fd memfd) {
                               "be the memory that the device sees");
     return nullptr;
   }
+  bool refused = false;
+  napi_is_exception_pending(env, &refused);
+  if (status != napi_ok && refused) {
+    napi_value exception = nullptr;
+    napi_get_and_clear_last_exception(env, &exception);
+    ThrowOutOfRange(env, std::string(call.MethodName()) +
+                             ": size must be at most what this runtime lets an ArrayBuffer have; "
+                             "received " +
+                             std::to_string(mapped->Size()));
+    return nullptr;
+  }
   Environment::Mapping record;
   record.size = mapped->Size();
   if (status != napi_ok || napi_create_reference(env, buffer, 1, &record.buffer) != napi_ok)

@@ -43,6 +43,7 @@ bool Poller::Open(int fd, napi_value callback) {
   // Refuses what epoll cannot watch (EPERM for a regular file); nothing is to be closed then.
   const int status = uv_poll_init(loop, &handle_, fd_.Get());
   if (status != 0) {
+    fd_.Reset();
     ThrowRefusal(env_, -status, {"epoll_ctl"});
     return false;
   }
