@@ -1,6 +1,9 @@
+export { type AdoptOptions, adoptDescriptor } from './backend/adopt.js';
 export type { Backend, BackendKind, LinkState, Offload } from './backend/backend.js';
+export { type MacvtapOptions, openMacvtap } from './backend/macvtap.js';
 export { type BackendOptions, openBackend } from './backend/open.js';
-export { Tap, type TapOptions } from './backend/tap.js';
+export { openPacketSocket, type PacketSocketOptions } from './backend/packet-socket.js';
+export { openTap, type TapOptions } from './backend/tap.js';
 export { Ledger } from './completion/ledger.js';
 export { FrameStatus, Submission, type SubmissionResult } from './completion/submission.js';
 export { VhostError, type VhostErrorCode, type VhostErrorLike } from './errors/errors.js';

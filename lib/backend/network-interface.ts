@@ -50,6 +50,16 @@ export class NetworkInterface {
     this.#fd = kernel.netdev.open(namespacePath(netns));
   }
 
+  /** The interface that has an index in a namespace. */
+  static ofIndex(kernel: Kernel, index: number, netns?: string): NetworkInterface {
+    const unnamed = new NetworkInterface(kernel, '', netns);
+    try {
+      return new NetworkInterface(kernel, unnamed.nameOf(index), netns);
+    } finally {
+      unnamed.close();
+    }
+  }
+
   get index(): number {
     return this.#kernel.netdev.getIndex(this.#fd, this.name);
   }

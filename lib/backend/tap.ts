@@ -4,7 +4,7 @@ import { checkInteger, checkInterfaceName, checkOptions } from '../errors/check.
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
-import type { Backend, LinkState, Offload } from './backend.js';
+import type { Backend, Offload } from './backend.js';
 import { tapLinkState } from './link-state.js';
 import {
   type InterfaceOptions,
@@ -13,6 +13,7 @@ import {
   namespacePath,
 } from './network-interface.js';
 import { agreeOffloads } from './offloads.js';
+import { OpenBackend, openWhole } from './open-backend.js';
 
 export interface TapOptions extends InterfaceOptions {
   /** Up to 15 bytes; "tap%d", the default, lets the kernel number it. A tap that does not exist is made. */
@@ -42,70 +43,43 @@ const optionNames = [
   'sendBuffer',
 ];
 
-/** A tap: a network interface of the host whose cable ends in this process (`<linux/if_tun.h>`). */
-export class Tap implements Backend {
-  readonly kind = 'tap';
-  readonly interface: NetworkInterface;
-  readonly headerSize: number;
-  readonly offloads: readonly Offload[];
-  readonly linkState: LinkState;
-  readonly #kernel: Kernel;
-  #fd: number;
-
-  private constructor(kernel: Kernel, fd: number, device: NetworkInterface, offloads: readonly Offload[]) {
-    this.#kernel = kernel;
-    this.#fd = fd;
-    this.interface = device;
-    this.offloads = offloads;
-    this.headerSize = VIRTIO_NET_HDR_V1_SIZE;
-    this.linkState = tapLinkState(kernel);
-  }
-
-  /** Opens a tap, making it where it does not exist. */
-  static open(options: TapOptions = {}, kernel: Kernel = hostKernel()): Tap {
-    checkOptions('tap', options, optionNames);
-    const name = checkInterfaceName('tap.name', options.name ?? 'tap%d');
-    let fd = -1;
-    let device: NetworkInterface | undefined;
-    try {
-      fd = kernel.tun.open('/dev/net/tun', namespacePath(options.netns));
+/**
+ * Opens a tap, a network interface of the host whose cable ends in this process (`<linux/if_tun.h>`), and makes it
+ * where it does not exist.
+ */
+export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel()): Backend {
+  checkOptions('tap', options, optionNames);
+  const name = checkInterfaceName('tap.name', options.name ?? 'tap%d');
+  const { persist, owner, group, sendBuffer, netns } = options;
+  if (owner !== undefined) checkInteger('tap.owner', owner, 0, 2 ** 32 - 2);
+  if (group !== undefined) checkInteger('tap.group', group, 0, 2 ** 32 - 2);
+  if (sendBuffer !== undefined) checkInteger('tap.sendBuffer', sendBuffer, 1, 2 ** 31 - 1);
+  try {
+    return openWhole(kernel, (keep) => {
+      const { tun } = kernel;
+      const fd = keep.fd(tun.open('/dev/net/tun', namespacePath(netns)));
       const flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (options.multiQueue ? IFF_MULTI_QUEUE : 0);
-      const given = kernel.tun.setIff(fd, name, flags);
-      kernel.tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
+      const given = tun.setIff(fd, name, flags);
+      tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
       const offloads = agreeOffloads(kernel, fd, options.offloads ?? false);
-      const { persist, owner, group, sendBuffer } = options;
-      if (owner !== undefined) kernel.tun.setOwner(fd, checkInteger('tap.owner', owner, 0, 2 ** 32 - 2));
-      if (group !== undefined) kernel.tun.setGroup(fd, checkInteger('tap.group', group, 0, 2 ** 32 - 2));
-      if (persist !== undefined) kernel.tun.setPersist(fd, persist ? 1 : 0);
-      if (sendBuffer !== undefined)
-        kernel.tun.setSndBuf(fd, checkInteger('tap.sendBuffer', sendBuffer, 1, 2 ** 31 - 1));
-      device = new NetworkInterface(kernel, given, options.netns);
+      if (owner !== undefined) tun.setOwner(fd, owner);
+      if (group !== undefined) tun.setGroup(fd, group);
+      if (persist !== undefined) tun.setPersist(fd, persist ? 1 : 0);
+      if (sendBuffer !== undefined) tun.setSndBuf(fd, sendBuffer);
+      const device = keep.interface(new NetworkInterface(kernel, given, netns));
       device.configure(options);
-      return new Tap(kernel, fd, device, offloads);
-    } catch (error) {
-      device?.close();
-      if (fd !== -1) kernel.descriptor.close(fd);
-      throw explain(error);
-    }
-  }
-
-  get fd(): number {
-    return this.#fd;
-  }
-
-  alive(): boolean {
-    try {
-      this.#kernel.tun.getIff(this.#fd);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  close(): void {
-    if (this.#fd === -1) return;
-    this.interface.close();
-    this.#kernel.descriptor.close(this.#fd);
-    this.#fd = -1;
+      return new OpenBackend({
+        kernel,
+        kind: 'tap',
+        fd,
+        interface: device,
+        headerSize: VIRTIO_NET_HDR_V1_SIZE,
+        offloads,
+        linkState: tapLinkState(kernel),
+        probe: () => tun.getIff(fd),
+      });
+    });
+  } catch (error) {
+    throw explain(error);
   }
 }

@@ -1,0 +1,106 @@
+import { constants } from 'node:fs';
+import { IFF_TAP, IFF_VNET_HDR, TUN_MINOR } from '../abi/if-tun.js';
+import { MISC_MAJOR } from '../abi/major.js';
+import { AF_PACKET, SOCK_RAW } from '../abi/socket.js';
+import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
+import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
+import { hostKernel } from '../kernel/host.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { Backend, BackendKind, LinkState } from './backend.js';
+import { tapLinkState } from './link-state.js';
+import { NetworkInterface } from './network-interface.js';
+import { OpenBackend, openWhole } from './open-backend.js';
+
+export interface AdoptOptions {
+  /** A descriptor that the caller opened; it stays the caller's, the backend works on a copy. */
+  readonly fd: number;
+  /** What it is; found out where not told. */
+  readonly kind?: BackendKind;
+  /** The network namespace of its interface. */
+  readonly netns?: string;
+}
+
+type Describe = (kernel: Kernel, fd: number, netns: string | undefined) => Description;
+
+/** What a descriptor is found to be. */
+interface Description {
+  readonly interface: NetworkInterface;
+  readonly headerSize: number;
+  readonly linkState: LinkState;
+  readonly probe: () => void;
+}
+
+/** In the order of get_socket() in drivers/vhost/net.c. */
+const kinds: Readonly<Record<BackendKind, Describe>> = {
+  packet: describePacketSocket,
+  tap: (kernel, fd, netns) => {
+    expectCharacterDevice(kernel, fd, true);
+    return describeTap(kernel, fd, netns);
+  },
+  macvtap: (kernel, fd, netns) => {
+    expectCharacterDevice(kernel, fd, false);
+    return describeTap(kernel, fd, netns);
+  },
+};
+const kindNames = Object.keys(kinds) as BackendKind[];
+
+/**
+ * Makes a backend of a descriptor. One whose kind is not told is tried as packet socket, tap and macvtap, and refused
+ * with the reasons of all three, where the kernel itself would only say ENOTSOCK.
+ */
+export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKernel()): Backend {
+  checkOptions('options', options, ['fd', 'kind', 'netns']);
+  const given = checkInteger('fd', options.fd, 0, 2 ** 31 - 1);
+  const { kind: told, netns } = options;
+  if (told !== undefined && !kindNames.includes(told))
+    throw wrongValue('kind', `one of ${kindNames.join(', ')}`, told);
+  return openWhole(kernel, (keep) => {
+    const fd = keep.fd(kernel.descriptor.duplicate(given));
+    const reasons: string[] = [];
+    for (const kind of told === undefined ? kindNames : [told]) {
+      try {
+        const found = kinds[kind](kernel, fd, netns);
+        return new OpenBackend({ kernel, kind, fd, offloads: [], ...found });
+      } catch (error) {
+        reasons.push(`not a ${kind}: ${(error as Error).message}`);
+      }
+    }
+    throw wrongValue('fd', `a packet socket, a tap or a macvtap (${reasons.join('; ')})`, given);
+  });
+}
+
+function describePacketSocket(kernel: Kernel, fd: number, netns: string | undefined): Description {
+  const { domain, type, interfaceIndex } = kernel.packet.describe(fd);
+  if (domain !== AF_PACKET || type !== SOCK_RAW)
+    throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
+  if (interfaceIndex <= 0) throw new Error('a packet socket that is bound to no interface');
+  const device = NetworkInterface.ofIndex(kernel, interfaceIndex, netns);
+  return {
+    interface: device,
+    headerSize: kernel.packet.getVnetHdrSz(fd),
+    linkState: 'sync',
+    probe: () => device.nameOf(interfaceIndex),
+  };
+}
+
+function describeTap(kernel: Kernel, fd: number, netns: string | undefined): Description {
+  const { tun } = kernel;
+  const { name, flags } = tun.getIff(fd);
+  if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
+  const headed = (flags & IFF_VNET_HDR) !== 0;
+  if (headed) tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
+  return {
+    interface: new NetworkInterface(kernel, name, netns),
+    headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
+    linkState: tapLinkState(kernel),
+    probe: () => tun.getIff(fd),
+  };
+}
+
+/** A tap is the character device of /dev/net/tun, a macvtap one with a number of its own. */
+function expectCharacterDevice(kernel: Kernel, fd: number, ofTun: boolean): void {
+  const { type, major, minor } = kernel.descriptor.stat(fd);
+  if (type !== constants.S_IFCHR) throw new Error('not a character device');
+  if ((major === MISC_MAJOR && minor === TUN_MINOR) !== ofTun)
+    throw new Error(`the character device ${major}:${minor}`);
+}

@@ -1,0 +1,55 @@
+import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../abi/if-tun.js';
+import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
+import { checkInterfaceName, checkOptions } from '../errors/check.js';
+import { explain } from '../errors/hints.js';
+import { hostKernel } from '../kernel/host.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { Backend, Offload } from './backend.js';
+import { tapLinkState } from './link-state.js';
+import { type InterfaceOptions, interfaceOptionNames, NetworkInterface } from './network-interface.js';
+import { agreeOffloads } from './offloads.js';
+import { OpenBackend, openWhole } from './open-backend.js';
+
+export interface MacvtapOptions extends InterfaceOptions {
+  /** A macvtap interface that exists (`ip link add link LOWER name NAME type macvtap mode bridge`). */
+  readonly name: string;
+  /** What received frames may leave to this side: `true` for all that the kernel knows; none by default. */
+  readonly offloads?: boolean | readonly Offload[];
+  /** Its device node; /dev/tapN, where N is the index of the interface, by default. */
+  readonly path?: string;
+}
+
+const optionNames = [...interfaceOptionNames, 'name', 'offloads', 'path'];
+
+/**
+ * Opens a macvtap: a second station on another interface, with an address of its own (drivers/net/tap.c). Frames to
+ * send bear the address of the macvtap as their source, or the other stations cannot answer.
+ */
+export function openMacvtap(options: MacvtapOptions, kernel: Kernel = hostKernel()): Backend {
+  checkOptions('macvtap', options, optionNames);
+  const name = checkInterfaceName('macvtap.name', options.name);
+  try {
+    return openWhole(kernel, (keep) => {
+      const { tun } = kernel;
+      const device = keep.interface(new NetworkInterface(kernel, name, options.netns));
+      const fd = keep.fd(tun.open(options.path ?? `/dev/tap${device.index}`));
+      // Each descriptor of a macvtap is a queue of its own, so multi-queue costs nothing.
+      tun.setIff(fd, name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+      tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
+      const offloads = agreeOffloads(kernel, fd, options.offloads ?? false);
+      device.configure(options);
+      return new OpenBackend({
+        kernel,
+        kind: 'macvtap',
+        fd,
+        interface: device,
+        headerSize: VIRTIO_NET_HDR_V1_SIZE,
+        offloads,
+        linkState: tapLinkState(kernel),
+        probe: () => tun.getIff(fd),
+      });
+    });
+  } catch (error) {
+    throw explain(error);
+  }
+}

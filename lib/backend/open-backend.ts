@@ -1,0 +1,85 @@
+import type { Kernel } from '../kernel/kernel.js';
+import type { Backend, BackendKind, LinkState, Offload } from './backend.js';
+import type { NetworkInterface } from './network-interface.js';
+
+export interface OpenBackendParts {
+  readonly kernel: Kernel;
+  readonly kind: BackendKind;
+  /** Becomes the backend's to close. */
+  readonly fd: number;
+  readonly interface: NetworkInterface;
+  readonly headerSize: number;
+  readonly offloads: readonly Offload[];
+  readonly linkState: LinkState;
+  /** Throws where the interface is gone. */
+  readonly probe: () => void;
+}
+
+/** A backend that is open; what opens one is in the file of its kind. */
+export class OpenBackend implements Backend {
+  readonly kind: BackendKind;
+  readonly interface: NetworkInterface;
+  readonly headerSize: number;
+  readonly offloads: readonly Offload[];
+  readonly linkState: LinkState;
+  readonly #kernel: Kernel;
+  readonly #probe: () => void;
+  #fd: number;
+
+  constructor(parts: OpenBackendParts) {
+    this.#kernel = parts.kernel;
+    this.#fd = parts.fd;
+    this.#probe = parts.probe;
+    this.kind = parts.kind;
+    this.interface = parts.interface;
+    this.headerSize = parts.headerSize;
+    this.offloads = parts.offloads;
+    this.linkState = parts.linkState;
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  alive(): boolean {
+    try {
+      this.#probe();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  close(): void {
+    if (this.#fd === -1) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    this.interface.close();
+    this.#kernel.descriptor.close(fd);
+  }
+}
+
+/**
+ * Opens step by step: `build` takes what `keep` notes on its way, and where a step throws, all that was noted is closed.
+ */
+export function openWhole(
+  kernel: Kernel,
+  build: (keep: { fd(fd: number): number; interface(device: NetworkInterface): NetworkInterface }) => Backend,
+): Backend {
+  const undo: (() => void)[] = [];
+  try {
+    return build({
+      fd: (fd) => {
+        undo.push(() => kernel.descriptor.close(fd));
+        return fd;
+      },
+      interface: (device) => {
+        undo.push(() => device.close());
+        return device;
+      },
+    });
+  } catch (error) {
+    for (const step of undo.reverse()) step();
+    throw error;
+  }
+}

@@ -1,0 +1,73 @@
+import { ETH_P_ALL } from '../abi/if-ether.js';
+import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
+import { checkInterfaceName, checkOptions } from '../errors/check.js';
+import { explain } from '../errors/hints.js';
+import { hostKernel } from '../kernel/host.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { Backend } from './backend.js';
+import {
+  type InterfaceOptions,
+  interfaceOptionNames,
+  NetworkInterface,
+  namespacePath,
+} from './network-interface.js';
+import { OpenBackend, openWhole } from './open-backend.js';
+
+export interface PacketSocketOptions extends InterfaceOptions {
+  /** The interface on whose wire the frames go; it exists. */
+  readonly name: string;
+  /** Take frames for every address (the default), or only those for the interface's own. */
+  readonly promiscuous?: boolean;
+  /** Hide the frames that the host itself sends on the interface (the default). */
+  readonly ignoreOutgoing?: boolean;
+  /** Send past the queueing discipline of the interface (PACKET_QDISC_BYPASS). */
+  readonly bypassQdisc?: boolean;
+  /**
+   * Carry virtio-net headers with frames (PACKET_VNET_HDR_SZ), so that checksums and segments can be left to the
+   * interface and come from it; without, vhost supplies empty headers.
+   */
+  readonly offloads?: boolean;
+}
+
+const optionNames = [
+  ...interfaceOptionNames,
+  'name',
+  'promiscuous',
+  'ignoreOutgoing',
+  'bypassQdisc',
+  'offloads',
+];
+
+/** Opens a packet socket (packet(7)): frames go to and come from the wire of an interface that exists. */
+export function openPacketSocket(options: PacketSocketOptions, kernel: Kernel = hostKernel()): Backend {
+  checkOptions('packet', options, optionNames);
+  const name = checkInterfaceName('packet.name', options.name);
+  const headerSize = options.offloads ? VIRTIO_NET_HDR_V1_SIZE : 0;
+  try {
+    return openWhole(kernel, (keep) => {
+      const { packet } = kernel;
+      const device = keep.interface(new NetworkInterface(kernel, name, options.netns));
+      device.configure(options);
+      const { index } = device;
+      const fd = keep.fd(packet.open(namespacePath(options.netns)));
+      if (headerSize > 0) packet.setVnetHdrSz(fd, headerSize);
+      if (options.bypassQdisc) packet.setQdiscBypass(fd, 1);
+      if (options.ignoreOutgoing ?? true) packet.setIgnoreOutgoing(fd, 1);
+      if (options.promiscuous ?? true) packet.addPromiscuous(fd, index);
+      packet.bind(fd, index, ETH_P_ALL);
+      return new OpenBackend({
+        kernel,
+        kind: 'packet',
+        fd,
+        interface: device,
+        headerSize,
+        offloads: options.offloads ? ['csum', 'tso4', 'tso6', 'ecn'] : [],
+        // vhost sends without copying only where a socket bears SOCK_ZEROCOPY, which packet sockets never do.
+        linkState: 'sync',
+        probe: () => device.nameOf(index),
+      });
+    });
+  } catch (error) {
+    throw explain(error);
+  }
+}
