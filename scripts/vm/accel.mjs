@@ -23,7 +23,10 @@ const TOO_LATE = { accel: 'tcg', why: 'it did not start in time' };
  * @returns {Promise<boolean>} whether /dev/kvm is there for us at all
  */
 async function hasKvm() {
-  return access('/dev/kvm', constants.R_OK | constants.W_OK).then(() => true, () => false);
+  return access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**
@@ -40,7 +43,10 @@ export async function chooseAccel(wanted, boot, folder) {
   const there = await hasKvm();
   if (wanted === 'kvm') {
     if (there) return 'kvm';
-    throw new VmError('ERR_VM_KVM', '/dev/kvm is missing or not yours to open; sudo usermod -aG kvm $USER, or --accel tcg');
+    throw new VmError(
+      'ERR_VM_KVM',
+      '/dev/kvm is missing or not yours to open; sudo usermod -aG kvm $USER, or --accel tcg',
+    );
   }
   if (!there) return 'tcg';
   const file = join(cacheFolder(), 'accel.json');
@@ -90,17 +96,31 @@ async function prove({ kernel, initrd: base, qemu, say }, folder) {
   await writeFile(initrd, Buffer.concat([await readFile(base), proofArchive()]));
   const port = await listenPort(folder, 'control');
   const console = join(folder, 'proof-console');
-  const machine = { kernel, initrd, accel: /** @type {const} */ ('kvm'), cpus: 1, memory: 512, console, shares: {} };
+  const machine = {
+    kernel,
+    initrd,
+    accel: /** @type {const} */ ('kvm'),
+    cpus: 1,
+    memory: 512,
+    console,
+    shares: {},
+  };
   const trial = supervise('QEMU', qemu, qemuArguments({ ...machine, ports: { control: port.path } }));
   const deadline = new AbortController();
   try {
     /** @type {Promise<Verdict>} */
     const started = port.connected.then(
-      (socket) => new Promise((resolve) => new Control(socket).once('ready', () => resolve({ accel: 'kvm', why: 'it started' }))),
+      (socket) =>
+        new Promise((resolve) =>
+          new Control(socket).once('ready', () => resolve({ accel: 'kvm', why: 'it started' })),
+        ),
     );
     return await Promise.race([
       started,
-      trial.end.then((how) => ({ accel: /** @type {const} */ ('tcg'), why: `QEMU ended: ${how}; ${trial.said()}` })),
+      trial.end.then((how) => ({
+        accel: /** @type {const} */ ('tcg'),
+        why: `QEMU ended: ${how}; ${trial.said()}`,
+      })),
       sleep(PROOF_PATIENCE, TOO_LATE, { signal: deadline.signal }).catch(() => TOO_LATE),
     ]);
   } finally {

@@ -10,7 +10,8 @@ import { codeOf, VmError } from './errors.mjs';
  * @returns {string} the folder that keeps kernels and answers between runs, outside of every checkout
  */
 export function cacheFolder(env = process.env) {
-  const base = env.XDG_CACHE_HOME?.startsWith('/') ? env.XDG_CACHE_HOME : join(env.HOME || homedir(), '.cache');
+  const { XDG_CACHE_HOME: given, HOME: home } = env;
+  const base = given?.startsWith('/') ? given : join(home || homedir(), '.cache');
   return join(base, 'vhost-net');
 }
 
@@ -40,7 +41,10 @@ export async function makeOnce(path, build) {
  * @returns {Promise<boolean>}
  */
 export async function exists(path) {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**
@@ -73,7 +77,10 @@ export async function withLock(name, work, { patience = 600_000, onWait } = {}) 
   for (let waits = 0; !(await take(path)); waits += 1) {
     if (waits === 0) onWait?.();
     if (Date.now() > deadline) {
-      throw new VmError('ERR_VM_LOCKED', `another run holds ${path} for too long; if none is alive: rm ${path}`);
+      throw new VmError(
+        'ERR_VM_LOCKED',
+        `another run holds ${path} for too long; if none is alive: rm ${path}`,
+      );
     }
     await sleep(200);
   }
@@ -98,7 +105,10 @@ async function take(path) {
     if (codeOf(error) !== 'EEXIST') throw error;
   }
   const owner = await readFile(path, 'utf8').catch(() => '');
-  const age = await stat(path).then((found) => Date.now() - found.mtimeMs, () => 0);
+  const age = await stat(path).then(
+    (found) => Date.now() - found.mtimeMs,
+    () => 0,
+  );
   // An empty lock is one whose owner stands between creating and writing it, unless it stays so.
   const abandoned = owner === '' ? age > 5000 : !isAlive(Number(owner));
   if (abandoned) {

@@ -38,7 +38,8 @@ export function environmentInside(env, cwd) {
   for (const [name, value] of Object.entries(env)) {
     if (value !== undefined && !NOT_PASSED.has(name)) inside[name] = value;
   }
-  return { ...inside, PATH: completePath(env.PATH), PWD: cwd, VHOST_VM: '1' };
+  const { PATH: path } = inside;
+  return { ...inside, PATH: completePath(path), PWD: cwd, VHOST_VM: '1' };
 }
 
 /** @returns {Buffer} what no program prints, and what begins with a byte that ordinary output lacks */
@@ -51,12 +52,21 @@ export function makeMark() {
  * @returns {string} the script that becomes the command
  */
 export function commandScript({ command, args, cwd, env }) {
-  const variables = Object.entries(environmentInside(env, cwd)).map(([name, value]) => quote(`${name}=${value}`));
+  const variables = Object.entries(environmentInside(env, cwd)).map(([name, value]) =>
+    quote(`${name}=${value}`),
+  );
   return [
     'echo $$ >/pid',
     // Both programs by their path: the environment that they set up is not theirs.
-    `exec /bin/busybox env -i \\\n${variables.join(' \\\n')} \\\n/bin/busybox chroot . /usr/bin/env ${
-      ['-C', cwd, '--', command, ...args].map(quote).join(' ')}`,
+    `exec /bin/busybox env -i \\\n${variables.join(' \\\n')} \\\n/bin/busybox chroot . /usr/bin/env ${[
+      '-C',
+      cwd,
+      '--',
+      command,
+      ...args,
+    ]
+      .map(quote)
+      .join(' ')}`,
     '',
   ].join('\n');
 }

@@ -87,7 +87,9 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
         say('');
         if (streams.terminal) cleanup.push(streams.terminal.onResize((size) => control?.sendSize(size)));
       });
-      control.once('failed', (why) => reject(new VmError('ERR_VM_DIED', `the VM gave up while it started: ${why}`)));
+      control.once('failed', (why) =>
+        reject(new VmError('ERR_VM_DIED', `the VM gave up while it started: ${why}`)),
+      );
       control.once('status', (text) => {
         status = Number(text);
         progress();
@@ -102,14 +104,17 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
     const carry = (name, onData) => {
       const stream = new MarkedStream(mark);
       marked.push(stream);
-      void ports.get(name)?.connected.then(async (socket) => {
-        for await (const chunk of socket) {
-          const output = stream.push(chunk);
-          if (output.length > 0) await onData(output);
-          progress();
-        }
-        if (stream.rest().length > 0) await onData(stream.rest());
-      }).catch(reject);
+      void ports
+        .get(name)
+        ?.connected.then(async (socket) => {
+          for await (const chunk of socket) {
+            const output = stream.push(chunk);
+            if (output.length > 0) await onData(output);
+            progress();
+          }
+          if (stream.rest().length > 0) await onData(stream.rest());
+        })
+        .catch(reject);
     };
     if (ports.has('stdout')) carry('stdout', streams.onStdout);
     if (ports.has('stderr')) carry('stderr', streams.onStderr);
@@ -121,7 +126,8 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
         cleanup.push(() => stdin.unpipe(socket).pause());
       });
     }
-    if (terminal) void ports.get('terminal')?.connected.then((socket) => cleanup.push(terminal.attach(socket)));
+    if (terminal)
+      void ports.get('terminal')?.connected.then((socket) => cleanup.push(terminal.attach(socket)));
 
     void lost.then((error) => {
       if (status !== undefined && marked.every((stream) => stream.complete)) finish(status);
@@ -129,7 +135,10 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
     });
 
     const limit = setTimeout(finish, timeout * 1000, 124, true);
-    cleanup.push(() => clearTimeout(limit), () => clearTimeout(silence));
+    cleanup.push(
+      () => clearTimeout(limit),
+      () => clearTimeout(silence),
+    );
 
     const interrupt = () => {
       const name = signalOf(signal?.reason);
@@ -145,5 +154,7 @@ export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
     cleanup.push(() => signal?.removeEventListener('abort', interrupt));
     if (signal?.aborted) interrupt();
   });
-  return outcome.finally(() => cleanup.forEach((undo) => undo()));
+  return outcome.finally(() => {
+    for (const undo of cleanup) undo();
+  });
 }

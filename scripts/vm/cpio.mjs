@@ -28,7 +28,9 @@ export function cpio(entries) {
     const data = Buffer.from(entry.data ?? '');
     const name = Buffer.from(`${entry.path}\0`);
     const fields = [index + 1, entry.mode, 0, 0, 1, 0, data.length, 0, 0, 0, 0, name.length, 0];
-    const header = Buffer.from(`070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`);
+    const header = Buffer.from(
+      `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`,
+    );
     parts.push(header, name, padding(header.length + name.length), data, padding(data.length));
   });
   return Buffer.concat(parts);

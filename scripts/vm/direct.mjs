@@ -19,7 +19,8 @@ import { completePath } from './programs.mjs';
  */
 export function runDirectly({ command, args, cwd, env, streams, signal, timeout }) {
   return new Promise((resolve, reject) => {
-    const inside = { ...env, PATH: completePath(env.PATH) };
+    const { PATH: path } = env;
+    const inside = { ...env, PATH: completePath(path) };
     const child = spawn(command, args, { cwd, env: inside, stdio: 'pipe', detached: true });
     let timedOut = false;
     /** @param {NodeJS.Signals} name */
@@ -36,7 +37,10 @@ export function runDirectly({ command, args, cwd, env, streams, signal, timeout 
     if (streams.stdin) streams.stdin.pipe(child.stdin);
     else child.stdin.end();
     child.stdin.on('error', () => {});
-    const carried = Promise.all([carry(child.stdout, streams.onStdout), carry(child.stderr, streams.onStderr)]);
+    const carried = Promise.all([
+      carry(child.stdout, streams.onStdout),
+      carry(child.stderr, streams.onStderr),
+    ]);
     const over = () => {
       clearTimeout(limit);
       signal?.removeEventListener('abort', interrupt);
@@ -46,7 +50,13 @@ export function runDirectly({ command, args, cwd, env, streams, signal, timeout 
       over();
       const status = 'code' in cause && cause.code === 'EACCES' ? 126 : 127;
       if (!('code' in cause)) reject(new VmError('ERR_VM_COMMAND', `${command} cannot be run`, { cause }));
-      else resolve(Promise.resolve(streams.onStderr(Buffer.from(`${command}: ${cause.message}\n`))).then(() => ({ status, timedOut })));
+      else
+        resolve(
+          Promise.resolve(streams.onStderr(Buffer.from(`${command}: ${cause.message}\n`))).then(() => ({
+            status,
+            timedOut,
+          })),
+        );
     });
     child.on('exit', (code, name) => {
       over();

@@ -27,7 +27,8 @@ export async function deviceOnHost() {
     }
   }
   const status = await readFile('/proc/self/status', 'utf8');
-  if (!hasNetAdmin(status)) return { usable: false, reason: 'CAP_NET_ADMIN is missing: no tap can be made', zerocopy };
+  if (!hasNetAdmin(status))
+    return { usable: false, reason: 'CAP_NET_ADMIN is missing: no tap can be made', zerocopy };
   return { usable: true, reason: '', zerocopy };
 }
 

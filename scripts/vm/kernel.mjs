@@ -60,7 +60,8 @@ async function packagedKernel(series, say) {
   const folder = join(kept, name);
   await unpackPackage(name, folder, say);
   // Ubuntu keeps the modules in a package of their own.
-  if (!(await modulesIn(folder))) await unpackPackage(name.replace('-image-', '-modules-'), join(folder, 'modules'), say);
+  if (!(await modulesIn(folder)))
+    await unpackPackage(name.replace('-image-', '-modules-'), join(folder, 'modules'), say);
   return kernelIn(folder);
 }
 
@@ -85,7 +86,10 @@ async function kernelIn(folder) {
   const image = images.find((name) => name.startsWith('vmlinuz'));
   const tree = await modulesIn(folder);
   if (!image || !tree) {
-    throw new VmError('ERR_VM_KERNEL', `${folder} holds no boot/vmlinuz-* with its lib/modules; if kept: rm -r ${folder}`);
+    throw new VmError(
+      'ERR_VM_KERNEL',
+      `${folder} holds no boot/vmlinuz-* with its lib/modules; if kept: rm -r ${folder}`,
+    );
   }
   return { version: basename(tree), image: join(folder, 'boot', image), tree };
 }
@@ -96,7 +100,8 @@ async function kernelIn(folder) {
  */
 async function kernelAt(path) {
   const found = await stat(path).catch(() => undefined);
-  if (!found) throw new VmError('ERR_VM_KERNEL', `there is no kernel at ${path}; give a series (6.12) or an image`);
+  if (!found)
+    throw new VmError('ERR_VM_KERNEL', `there is no kernel at ${path}; give a series (6.12) or an image`);
   if (found.isDirectory()) return kernelIn(path);
   const version = await imageVersion(path);
   const root = dirname(dirname(path));
@@ -104,7 +109,10 @@ async function kernelAt(path) {
     const tree = join(place, 'lib/modules', version);
     if (await exists(join(tree, 'modules.builtin'))) return { version, image: path, tree };
   }
-  throw new VmError('ERR_VM_KERNEL', `the modules of ${path} are missing: lib/modules/${version} beside it or in /lib`);
+  throw new VmError(
+    'ERR_VM_KERNEL',
+    `the modules of ${path} are missing: lib/modules/${version} beside it or in /lib`,
+  );
 }
 
 /**

@@ -29,8 +29,8 @@ const PREFIX = 'vhost-net-';
 
 /** @returns {Promise<string>} a new folder for one run; its name tells whose it is */
 export async function makeRunFolder() {
-  // A socket's path must be short, and a temporary folder may be long.
-  const parent = tmpdir().length < 60 ? tmpdir() : '/tmp';
+  // A socket's path must be short, and a temporary folder may be long. The share's namespace has a /run of its own.
+  const parent = tmpdir().length < 60 && !tmpdir().startsWith('/run') ? tmpdir() : '/tmp';
   return realpath(await mkdtemp(join(parent, `${PREFIX}${process.pid}-`)));
 }
 
@@ -39,7 +39,8 @@ export async function sweepRunFolders() {
   for (const parent of new Set([tmpdir(), '/tmp'])) {
     for (const name of await readdir(parent).catch(() => [])) {
       const owner = name.startsWith(PREFIX) ? /^(\d+)-/.exec(name.slice(PREFIX.length))?.[1] : undefined;
-      if (owner && !isAlive(Number(owner))) await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+      if (owner && !isAlive(Number(owner)))
+        await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
     }
   }
 }
@@ -73,7 +74,14 @@ export async function runMachine(boot, errand, streams, { folder, timeout, signa
     for (const name of portNames(errand)) ports.set(name, await listenPort(folder, name));
     const paths = Object.fromEntries([...ports].map(([name, port]) => [name, port.path]));
     boot.say(`booting Linux ${boot.kernel.version} (${boot.accel})`);
-    const machine = { ...boot, initrd, console: consoleFile, shares, ports: paths, parameters: kernelParameters(errand) };
+    const machine = {
+      ...boot,
+      initrd,
+      console: consoleFile,
+      shares,
+      ports: paths,
+      parameters: kernelParameters(errand),
+    };
     const qemu = supervise('QEMU', boot.qemu, qemuArguments(machine));
     started.unshift(qemu);
     const lost = firstLoss(started, consoleFile);
@@ -127,7 +135,7 @@ async function firstLoss(parts, consoleFile) {
  */
 export function lossError(name, how, said, console) {
   // What led to a panic stands before it, and what follows is the kernel's own trace.
-  const told = console.replaceAll('\r', '').replace(/(Kernel panic - .*\n)[^]*/, '$1');
+  const told = console.replaceAll('\r', '').replace(/(Kernel panic - [^\n]*\n).*/s, '$1');
   const lines = told.trimEnd().split('\n').slice(-25).join('\n');
   const panic = name === 'QEMU' ? /Kernel panic - not syncing: (.*)/.exec(console)?.[1]?.trim() : undefined;
   const parts = [panic ? `the kernel in the VM panicked: ${panic}` : `${name} ended under the VM (${how})`];

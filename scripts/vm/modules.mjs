@@ -20,7 +20,9 @@ import { VmError } from './errors.mjs';
  * @returns {string}
  */
 export function moduleName(path) {
-  return basename(path).replace(/\.ko(\.\w+)?$/, '').replaceAll('-', '_');
+  return basename(path)
+    .replace(/\.ko(\.\w+)?$/, '')
+    .replaceAll('-', '_');
 }
 
 /**
@@ -55,7 +57,11 @@ async function decompressed(path, busybox) {
     const run = await promisify(execFile)(program ?? '', args, { encoding: 'buffer', maxBuffer: 1 << 28 });
     return run.stdout;
   } catch (cause) {
-    throw new VmError('ERR_VM_MODULE', `${path} cannot be unpacked; install its unpacker: apt-get install zstd`, { cause });
+    throw new VmError(
+      'ERR_VM_MODULE',
+      `${path} cannot be unpacked; install its unpacker: apt-get install zstd`,
+      { cause },
+    );
   }
 }
 
@@ -74,7 +80,9 @@ export async function collectModules(tree, wanted, busybox) {
     readFile(join(tree, 'modules.builtin'), 'utf8'),
   ]);
   const paths = new Map(
-    files.filter((path) => /\.ko(\.\w+)?$/.test(path)).map((path) => [moduleName(path), join(tree, 'kernel', path)]),
+    files
+      .filter((path) => /\.ko(\.\w+)?$/.test(path))
+      .map((path) => [moduleName(path), join(tree, 'kernel', path)]),
   );
   const builtin = new Set(builtinList.split('\n').map(moduleName));
   return inOrder(wanted, builtin, async (name) => {

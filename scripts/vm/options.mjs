@@ -128,6 +128,7 @@ export function parseMemory(text) {
  */
 function parseCount(name, text) {
   const least = name === '--hugepages' ? 0 : 1;
-  if (!/^\d+$/.test(text) || Number(text) < least) throw usage(`${name} is a whole number from ${least} up, not ${text}`);
+  if (!/^\d+$/.test(text) || Number(text) < least)
+    throw usage(`${name} is a whole number from ${least} up, not ${text}`);
   return Number(text);
 }

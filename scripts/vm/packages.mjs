@@ -7,23 +7,25 @@ import { capture, findProgram } from './programs.mjs';
 /** @typedef {(message: string) => void} Say tells a person what is under way */
 
 /** Programs whose package has another name. */
-const PACKAGES = new Map(Object.entries({
-  arping: 'iputils-arping',
-  bridge: 'iproute2',
-  'dpdk-testpmd': 'dpdk',
-  ifconfig: 'net-tools',
-  insmod: 'kmod',
-  ip: 'iproute2',
-  lsmod: 'kmod',
-  modprobe: 'kmod',
-  nc: 'netcat-openbsd',
-  nft: 'nftables',
-  ping: 'iputils-ping',
-  'qemu-system-x86_64': 'qemu-system-x86',
-  ss: 'iproute2',
-  tc: 'iproute2',
-  tracepath: 'iputils-tracepath',
-}));
+const PACKAGES = new Map(
+  Object.entries({
+    arping: 'iputils-arping',
+    bridge: 'iproute2',
+    'dpdk-testpmd': 'dpdk',
+    ifconfig: 'net-tools',
+    insmod: 'kmod',
+    ip: 'iproute2',
+    lsmod: 'kmod',
+    modprobe: 'kmod',
+    nc: 'netcat-openbsd',
+    nft: 'nftables',
+    ping: 'iputils-ping',
+    'qemu-system-x86_64': 'qemu-system-x86',
+    ss: 'iproute2',
+    tc: 'iproute2',
+    tracepath: 'iputils-tracepath',
+  }),
+);
 
 /**
  * @param {string} program
@@ -108,7 +110,8 @@ export async function unpackPackage(name, target, say) {
       const [archive] = (await readdir(downloads)).filter((entry) => entry.endsWith('.deb'));
       say(`unpacking ${name}`);
       const run = await capture('dpkg', ['-x', join(downloads, archive ?? ''), draft]);
-      if (run.status !== 0) throw new VmError('ERR_VM_PACKAGE', `${name} cannot be unpacked: ${run.stderr.trim()}`);
+      if (run.status !== 0)
+        throw new VmError('ERR_VM_PACKAGE', `${name} cannot be unpacked: ${run.stderr.trim()}`);
     } finally {
       await rm(downloads, { recursive: true, force: true });
     }
@@ -145,16 +148,24 @@ export async function needPrograms(programs, say) {
   if (missing.length === 0) return;
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   if (process.getuid?.() !== 0) {
-    throw new VmError('ERR_VM_PACKAGE', `missing on this machine: ${missing.join(', ')}. Run: sudo ${command}`);
+    throw new VmError(
+      'ERR_VM_PACKAGE',
+      `missing on this machine: ${missing.join(', ')}. Run: sudo ${command}`,
+    );
   }
-  await withLock('apt', async () => {
-    const still = await missingPackages(programs);
-    if (still.length === 0) return;
-    const unknown = still.filter((name) => !name);
-    if ((await known(still, say)).length + unknown.length < still.length) await aptGet(['update'], 'apt-get update');
-    say(`installing ${still.join(' ')}`);
-    await aptGet(['install', '--no-install-recommends', ...still], command);
-  }, { onWait: () => say('waiting for another run that installs packages') });
+  await withLock(
+    'apt',
+    async () => {
+      const still = await missingPackages(programs);
+      if (still.length === 0) return;
+      const unknown = still.filter((name) => !name);
+      if ((await known(still, say)).length + unknown.length < still.length)
+        await aptGet(['update'], 'apt-get update');
+      say(`installing ${still.join(' ')}`);
+      await aptGet(['install', '--no-install-recommends', ...still], command);
+    },
+    { onWait: () => say('waiting for another run that installs packages') },
+  );
 }
 
 /** @param {string[]} programs */

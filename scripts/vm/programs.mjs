@@ -17,13 +17,20 @@ export function completePath(path) {
 
 /**
  * @param {string} name a program's name or absolute path
- * @param {string | undefined} [path] the variable PATH
  * @returns {Promise<string | undefined>} where it is
  */
-export async function findProgram(name, path = process.env.PATH) {
-  const places = name.startsWith('/') ? [name] : completePath(path).split(':').map((folder) => join(folder, name));
+export async function findProgram(name) {
+  const { PATH: path } = process.env;
+  const places = name.startsWith('/')
+    ? [name]
+    : completePath(path)
+        .split(':')
+        .map((folder) => join(folder, name));
   for (const place of places) {
-    const runs = await access(place, constants.X_OK).then(() => true, () => false);
+    const runs = await access(place, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
     if (runs && (await stat(place)).isFile()) return place;
   }
   return undefined;

@@ -16,8 +16,18 @@ import { PORTS } from './ports.mjs';
 // Quiet, since every character costs; a panic restarts at once, which -no-reboot turns into an end. There is no one
 // to protect inside from one another, so none of the costly mitigations.
 const COMMAND_LINE = [
-  'console=ttyS0', 'quiet', 'loglevel=4', 'panic=-1', 'oops=panic', 'mitigations=off', 'random.trust_cpu=on',
-  'tsc=reliable', 'no_timer_check', 'rcupdate.rcu_expedited=1', '8250.nr_uarts=1', 'rdinit=/init',
+  'console=ttyS0',
+  'quiet',
+  'loglevel=4',
+  'panic=-1',
+  'oops=panic',
+  'mitigations=off',
+  'random.trust_cpu=on',
+  'tsc=reliable',
+  'no_timer_check',
+  'rcupdate.rcu_expedited=1',
+  '8250.nr_uarts=1',
+  'rdinit=/init',
 ];
 
 /**
@@ -26,23 +36,56 @@ const COMMAND_LINE = [
  * @param {Machine} machine
  * @returns {string[]}
  */
-export function qemuArguments({ kernel, initrd, accel, cpus, memory, console, shares, ports, parameters = [] }) {
+export function qemuArguments({
+  kernel,
+  initrd,
+  accel,
+  cpus,
+  memory,
+  console,
+  shares,
+  ports,
+  parameters = [],
+}) {
   const args = [
-    '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
-    '-M', 'q35,memory-backend=memory,usb=off,smbus=off',
-    '-accel', accel === 'tcg' ? 'tcg,thread=multi' : 'kvm',
-    '-cpu', 'max', '-smp', String(cpus), '-m', `${memory}M`,
-    '-object', `memory-backend-memfd,id=memory,size=${memory}M,share=on`,
-    '-kernel', kernel.image, '-initrd', initrd, '-append', [...COMMAND_LINE, ...parameters].join(' '),
-    '-chardev', `file,id=console,path=${escape(console)}`, '-serial', 'chardev:console',
-    '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci',
+    '-nodefaults',
+    '-no-user-config',
+    '-no-reboot',
+    '-display',
+    'none',
+    '-M',
+    'q35,memory-backend=memory,usb=off,smbus=off',
+    '-accel',
+    accel === 'tcg' ? 'tcg,thread=multi' : 'kvm',
+    '-cpu',
+    'max',
+    '-smp',
+    String(cpus),
+    '-m',
+    `${memory}M`,
+    '-object',
+    `memory-backend-memfd,id=memory,size=${memory}M,share=on`,
+    '-kernel',
+    kernel.image,
+    '-initrd',
+    initrd,
+    '-append',
+    [...COMMAND_LINE, ...parameters].join(' '),
+    '-chardev',
+    `file,id=console,path=${asOption(console)}`,
+    '-serial',
+    'chardev:console',
+    '-device',
+    'virtio-rng-pci',
+    '-device',
+    'virtio-serial-pci',
   ];
   for (const [tag, path] of Object.entries(shares)) {
-    args.push('-chardev', `socket,id=${tag},path=${escape(path)}`);
+    args.push('-chardev', `socket,id=${tag},path=${asOption(path)}`);
     args.push('-device', `vhost-user-fs-pci,chardev=${tag},tag=${tag}`);
   }
   for (const [name, path] of Object.entries(ports)) {
-    args.push('-chardev', `socket,id=${name},path=${escape(path)}`, '-device');
+    args.push('-chardev', `socket,id=${name},path=${asOption(path)}`, '-device');
     if (name === 'terminal') args.push(`virtconsole,chardev=${name},nr=0`);
     else args.push(`virtserialport,chardev=${name},nr=${PORTS[/** @type {keyof typeof PORTS} */ (name)]}`);
   }
@@ -53,6 +96,6 @@ export function qemuArguments({ kernel, initrd, accel, cpus, memory, console, sh
  * @param {string} path
  * @returns {string} as QEMU wants it within a list of options
  */
-function escape(path) {
+function asOption(path) {
   return path.replaceAll(',', ',,');
 }

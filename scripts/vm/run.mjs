@@ -91,11 +91,17 @@ async function runsHere({ vm, kernel, hugepages, zerocopy = false, terminal }) {
  */
 async function runInVm(options, say) {
   if (process.arch !== 'x64') {
-    throw new VmError('ERR_VM_ARCH', `a VM is offered on x86-64, not on ${process.arch}; use a host with vhost_net loaded`);
+    throw new VmError(
+      'ERR_VM_ARCH',
+      `a VM is offered on x86-64, not on ${process.arch}; use a host with vhost_net loaded`,
+    );
   }
   const { cpus = 2, memory = 4096, hugepages = 0, timeout = 1800, signal } = options;
   if (hugepages * 2 > memory - 256) {
-    throw new VmError('ERR_VM_USAGE', `${hugepages} huge pages of 2 MiB do not fit in ${memory} MiB; raise --memory`);
+    throw new VmError(
+      'ERR_VM_USAGE',
+      `${hugepages} huge pages of 2 MiB do not fit in ${memory} MiB; raise --memory`,
+    );
   }
   await sweepRunFolders();
   await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
@@ -140,7 +146,15 @@ async function scratchFolder({ VHOST_SCRATCH: given }, folder) {
 
 /** @param {RunOptions} options */
 function withDefaults(options) {
-  const { command, args = [], cwd = process.cwd(), env = process.env, stdio = 'inherit', signal, timeout = 1800 } = options;
+  const {
+    command,
+    args = [],
+    cwd = process.cwd(),
+    env = process.env,
+    stdio = 'inherit',
+    signal,
+    timeout = 1800,
+  } = options;
   /** @param {NodeJS.WriteStream} stream @returns {OnOutput} */
   const standard = (stream) => (stdio === 'ignore' ? () => {} : (chunk) => write(stream, chunk));
   const streams = {
@@ -158,7 +172,9 @@ function withDefaults(options) {
  * @returns {Promise<void>} settles when it is written
  */
 function write(stream, chunk) {
-  return new Promise((resolve, reject) => stream.write(chunk, (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) =>
+    stream.write(chunk, (error) => (error ? reject(error) : resolve())),
+  );
 }
 
 /**

@@ -1,9 +1,10 @@
-import { mkdir, realpath, rmdir } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, realpath, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from './cache.mjs';
-import { VmError } from './errors.mjs';
+import { codeOf, VmError } from './errors.mjs';
 import { needPrograms } from './packages.mjs';
 import { capture, findProgram } from './programs.mjs';
 import { supervise } from './supervise.mjs';
@@ -30,7 +31,10 @@ export async function findVirtiofsd(say) {
     const found = await findProgram(place);
     if (found) return found;
   }
-  throw new VmError('ERR_VM_PACKAGE', 'the package virtiofsd brought no virtiofsd; try: sudo apt-get install virtiofsd');
+  throw new VmError(
+    'ERR_VM_PACKAGE',
+    'the package virtiofsd brought no virtiofsd; try: sudo apt-get install virtiofsd',
+  );
 }
 
 /**
@@ -46,9 +50,24 @@ async function virtiofsdArguments(virtiofsd, socket, view, changes) {
   const help = await capture(virtiofsd, ['--help']);
   if ((help.stdout + help.stderr).includes('--shared-dir')) {
     const sandbox = isRoot() ? 'namespace' : 'chroot';
-    return ['--socket-path', socket, '--shared-dir', view, '--cache', cache, '--sandbox', sandbox, '--modcaps=-mknod'];
+    return [
+      '--socket-path',
+      socket,
+      '--shared-dir',
+      view,
+      '--cache',
+      cache,
+      '--sandbox',
+      sandbox,
+      '--modcaps=-mknod',
+    ];
   }
-  return [`--socket-path=${socket}`, '-o', `source=${view},cache=${cache},sandbox=namespace,modcaps=-mknod`, '-f'];
+  return [
+    `--socket-path=${socket}`,
+    '-o',
+    `source=${view},cache=${cache},sandbox=namespace,modcaps=-mknod`,
+    '-f',
+  ];
 }
 
 function isRoot() {
@@ -56,18 +75,25 @@ function isRoot() {
 }
 
 /**
- * Lets the folders of the build output be written inside, even those that are not there yet.
+ * Lets the folders of the build output be written inside, even those that are not there yet. In a checkout of someone
+ * else's there is nothing to let.
  *
  * @returns {Promise<{folders: string[], tidy: () => Promise<void>}>} `tidy` removes the ones that stayed empty
  */
 export async function buildOutput() {
+  const root = await realpath(CHECKOUT);
+  /** @type {string[]} */
+  const folders = [];
   /** @type {string[]} */
   const made = [];
-  const root = await realpath(CHECKOUT);
-  const folders = BUILD_OUTPUT.map((name) => join(root, name));
-  for (const path of folders) {
-    const first = await mkdir(path, { recursive: true });
-    if (first) made.push(path);
+  for (const path of BUILD_OUTPUT.map((name) => join(root, name))) {
+    try {
+      if (await mkdir(path, { recursive: true })) made.push(path);
+      await access(path, constants.W_OK);
+      folders.push(path);
+    } catch (error) {
+      if (!['EACCES', 'EPERM', 'EROFS'].includes(codeOf(error))) throw error;
+    }
   }
   const tidy = async () => {
     for (const path of made) await rmdir(path).catch(() => {});
@@ -98,7 +124,10 @@ export async function shareFiles({ folder, name, writable, say }) {
   while (!(await exists(socket))) {
     if (share.ended !== undefined || Date.now() > deadline) {
       await share.stop();
-      throw new VmError('ERR_VM_SHARE', `files of this machine cannot be shared with the VM: ${share.said() || share.ended}`);
+      throw new VmError(
+        'ERR_VM_SHARE',
+        `files of this machine cannot be shared with the VM: ${share.said() || share.ended}`,
+      );
     }
     await sleep(10);
   }

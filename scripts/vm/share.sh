@@ -46,9 +46,11 @@ else
     number=$((number + 1))
     shift
   done
-  mount -o remount,ro "$view"
+  mount -o remount,bind,ro "$view"
 fi
 shift
+# virtiofsd wants to keep a process id in there, which only root could, and which would stay.
+mount -t tmpfs -o size=64k,mode=755 none /run
 cd /
 # A new user namespace has dropped the signal that was asked for outside of it.
 exec setpriv --pdeathsig KILL "$@"

@@ -16,9 +16,13 @@ async function main(argv) {
     return 0;
   }
   if (shell && !(process.stdin.isTTY && process.stdout.isTTY)) {
-    throw new VmError('ERR_VM_USAGE', '--shell needs a terminal on its input and output; without one, give a command');
+    throw new VmError(
+      'ERR_VM_USAGE',
+      '--shell needs a terminal on its input and output; without one, give a command',
+    );
   }
-  const [program = process.env.SHELL || '/bin/sh', ...args] = command;
+  const { SHELL: usual } = process.env;
+  const [program = usual || '/bin/sh', ...args] = command;
   const interruption = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => interruption.abort(name));
   // A write that fails is told to the writer as well; this keeps the event from ending the process.
@@ -36,7 +40,10 @@ async function main(argv) {
       ...(shell || process.stdin.isTTY ? {} : { stdin: process.stdin }),
     });
     say('');
-    if (timedOut) process.stderr.write(`vm: ended after the time limit of ${run.timeout ?? 1800} s; --timeout raises it\n`);
+    if (timedOut)
+      process.stderr.write(
+        `vm: ended after the time limit of ${run.timeout ?? 1800} s; --timeout raises it\n`,
+      );
     return status;
   } finally {
     say('');
