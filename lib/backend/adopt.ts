@@ -74,10 +74,12 @@ function describePacketSocket(kernel: Kernel, fd: number, netns: string | undefi
   if (domain !== AF_PACKET || type !== SOCK_RAW)
     throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
   if (interfaceIndex <= 0) throw new Error('a packet socket that is bound to no interface');
+  const headed = kernel.packet.getVnetHdrSz(fd) > 0;
+  if (headed) kernel.packet.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
   const device = NetworkInterface.ofIndex(kernel, interfaceIndex, netns);
   return {
     interface: device,
-    headerSize: kernel.packet.getVnetHdrSz(fd),
+    headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
     linkState: 'sync',
     probe: () => device.nameOf(interfaceIndex),
   };

@@ -41,7 +41,7 @@ export class GuestMemory {
     checkInteger('hugePageSize', hugePageSize, 0, 2 ** 34);
     const page = hugePageSize || this.#kernel.memory.pageSize();
     const size = Math.ceil(checkInteger('size', options.size, 1, 2 ** 36) / page) * page;
-    const address = options.guestPhysicalAddress ?? this.#nextAddress(page);
+    const address = options.guestPhysicalAddress ?? Math.ceil(this.end / page) * page;
     if (!Number.isSafeInteger(address) || address < 0 || address % page !== 0)
       throw wrongValue('guestPhysicalAddress', `a multiple of the page size ${page}`, address);
     for (const other of this.#regions) {
@@ -83,6 +83,14 @@ export class GuestMemory {
     );
   }
 
+  /** The guest physical address after the last region. */
+  get end(): number {
+    return this.#regions.reduce(
+      (top, region) => Math.max(top, region.guestPhysicalAddress + region.size),
+      FIRST_GUEST_PHYSICAL_ADDRESS,
+    );
+  }
+
   /** What VHOST_SET_MEM_TABLE takes. */
   table(): MemoryTableEntry[] {
     return this.#regions.map((region) => ({
@@ -112,13 +120,5 @@ export class GuestMemory {
     for (const region of this.#regions) region.unmap();
     this.#regions.length = 0;
     this.#used.length = 0;
-  }
-
-  #nextAddress(page: number): number {
-    const end = this.#regions.reduce(
-      (top, region) => Math.max(top, region.guestPhysicalAddress + region.size),
-      FIRST_GUEST_PHYSICAL_ADDRESS,
-    );
-    return Math.ceil(end / page) * page;
   }
 }

@@ -1,5 +1,5 @@
 import type { Backend } from '../backend/backend.js';
-import { type BackendOptions, backendOptionNames, openBackend } from '../backend/open.js';
+import { type BackendOptions, backendOptionNames } from '../backend/open.js';
 import { Budget } from '../completion/budget.js';
 import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
 import { hostKernel } from '../kernel/host.js';
@@ -9,6 +9,7 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { checkRingSize } from '../vring/layout.js';
+import { BackendSlot } from './backend-slot.js';
 import { QueuePair, type QueuePairEvents, queuePairBytes } from './queue-pair.js';
 import { Teardown } from './teardown.js';
 
@@ -61,11 +62,10 @@ const optionNames = [
 /** What a `Nic` is made of, set up and detached. */
 export interface NicParts {
   readonly pair: QueuePair;
-  readonly backend: Backend;
-  /** Whether closing the `Nic` closes the backend. */
-  readonly ownsBackend: boolean;
+  readonly slot: BackendSlot;
   readonly memory: GuestMemory;
-  readonly budget: Budget;
+  /** What a round of each queue may take. */
+  readonly budgets: { readonly receive: Budget; readonly transmit: Budget };
   /** Closes all of it, in the order in which nothing is let go before the device has. */
   readonly teardown: Teardown;
 }
@@ -88,7 +88,8 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
   const maxBytes = options.maxInFlight?.bytes ?? Number.MAX_SAFE_INTEGER;
   checkInteger('maxInFlight.bytes', maxBytes, 1, Number.MAX_SAFE_INTEGER);
   const busyPoll = checkInteger('busyPoll', options.busyPoll ?? 0, 0, 2 ** 31);
-  const budget = new Budget(options.budget?.frames, options.budget?.bytes);
+  const budget = (): Budget => new Budget(options.budget?.frames, options.budget?.bytes);
+  const budgets = { receive: budget(), transmit: budget() };
   if (vhost !== undefined && typeof vhost !== 'string' && typeof vhost !== 'object')
     throw wrongType('vhost', 'a path or a Vhost', vhost);
 
@@ -102,17 +103,16 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
     const { memory, pool } = options.shared
       ? addRings(options.shared, ringBytes)
       : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
-    const backend = options.backend ?? openNamed(options, kernel);
-    const ownsBackend = options.backend === undefined;
-    if (ownsBackend) teardown.add(() => backend.close());
+    const slot = new BackendSlot(options.backend ?? namedBackend(options), kernel);
+    teardown.add(() => slot.close());
     const pair = await QueuePair.open({
       kernel,
       openVhost: () =>
         typeof vhost === 'object' ? vhost : KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }),
       memory,
       pool,
-      backendHeaderSize: backend.headerSize,
-      mtu: backend.interface.mtu,
+      backendHeaderSize: slot.backend.headerSize,
+      mtu: slot.backend.interface.mtu,
       receiveSize,
       transmitSize,
       reserve: options.shared ? 0 : Math.min(transmitSize, Math.floor(pool.count / 2)),
@@ -122,7 +122,7 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
       events,
       teardown,
     });
-    return { pair, backend, ownsBackend, memory, budget, teardown };
+    return { pair, slot, memory, budgets, teardown };
   } catch (error) {
     await teardown.run();
     throw error;
@@ -144,11 +144,11 @@ function checkQueueSizes(queueSize: NicOptions['queueSize'] = QUEUE_SIZE): {
   };
 }
 
-function openNamed(options: NicOptions, kernel: Kernel): Backend {
+function namedBackend(options: NicOptions): BackendOptions {
   const named = backendOptionNames.filter((name) => options[name] !== undefined);
   if (named.length === 0)
     throw wrongValue('options', `such that one of ${backendOptionNames.join(', ')} or backend is named`, []);
-  return openBackend(Object.fromEntries(named.map((name) => [name, options[name]])), kernel);
+  return Object.fromEntries(named.map((name) => [name, options[name]]));
 }
 
 function createMemory(

@@ -1,9 +1,10 @@
 import { bit } from '../abi/bit.js';
-import { VHOST_NET_F_VIRTIO_NET_HDR } from '../abi/vhost.js';
+import { VHOST_F_LOG_ALL, VHOST_NET_F_VIRTIO_NET_HDR, VHOST_VRING_F_LOG } from '../abi/vhost.js';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import { VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
+import { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
@@ -62,15 +63,25 @@ export function queuePairBytes(receiveSize: number, transmitSize: number, buffer
 export class QueuePair {
   readonly receive: ReceiveQueue;
   readonly transmit: TransmitQueue;
-  /** The feature bits agreed. */
-  readonly features: bigint;
+  readonly #kernel: Kernel;
   readonly #vhost: Vhost;
+  readonly #memory: GuestMemory;
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
+  #features: bigint;
+  #log: DirtyLog | undefined;
 
-  private constructor(vhost: Vhost, features: bigint, receive: ReceiveQueue, transmit: TransmitQueue) {
+  private constructor(
+    { kernel, memory }: QueuePairOptions,
+    vhost: Vhost,
+    features: bigint,
+    receive: ReceiveQueue,
+    transmit: TransmitQueue,
+  ) {
+    this.#kernel = kernel;
+    this.#memory = memory;
     this.#vhost = vhost;
-    this.features = features;
+    this.#features = features;
     this.receive = receive;
     this.transmit = transmit;
   }
@@ -94,6 +105,7 @@ export class QueuePair {
     teardown.add(() => {
       pair?.receive.settle();
       pair?.transmit.settle();
+      pair?.closeLog();
     });
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
@@ -114,22 +126,16 @@ export class QueuePair {
       ring(VHOST_NET_VQ_RX, options.receiveSize, 0),
       ring(VHOST_NET_VQ_TX, options.transmitSize, indirect ? tableEntries(pool.bufferSize) : 0),
     ] as const;
-    for (const [queue, { layout, region, offset }] of rings.entries()) {
-      const start = region.userAddress + BigInt(offset);
-      await vhost.setVringNum(queue, layout.size);
-      await vhost.setVringAddr(queue, {
-        flags: 0,
-        descriptorTable: start + BigInt(layout.descriptorTable),
-        availableRing: start + BigInt(layout.availableRing),
-        usedRing: start + BigInt(layout.usedRing),
-        log: 0n,
-      });
+    for (const [queue, { size, addresses }] of rings.entries()) {
+      await vhost.setVringNum(queue, size);
+      await vhost.setVringAddr(queue, { ...addresses, flags: 0 });
       await vhost.setVringKick(queue, kicks[queue]!);
       await vhost.setVringCall(queue, calls[queue]!);
       await vhost.setVringErr(queue, errors[queue]!);
       if (options.busyPoll > 0) await vhost.setVringBusyloopTimeout(queue, options.busyPoll);
     }
     const made = new QueuePair(
+      options,
       vhost,
       features,
       new ReceiveQueue({
@@ -151,8 +157,8 @@ export class QueuePair {
       }),
     );
     pair = made;
-    teardown.add(() => made.detach(VHOST_NET_VQ_RX));
-    teardown.add(() => made.detach(VHOST_NET_VQ_TX));
+    teardown.add(() => made.detach(VHOST_NET_VQ_RX, true));
+    teardown.add(() => made.detach(VHOST_NET_VQ_TX, true));
     const { events } = options;
     const watch = (fd: number, callback: (count: number) => void): void => {
       const poller = kernel.poller.watchEventfd(fd, callback);
@@ -166,28 +172,70 @@ export class QueuePair {
     return made;
   }
 
-  /** Starts a queue on a backend's descriptor, or moves it there while it runs. */
+  /** Agrees with the device on who supplies the virtio-net header; both queues are detached. */
+  async carryHeader(backendHeaderSize: number): Promise<void> {
+    const features = agreeFeatures(await this.#vhost.getFeatures(), backendHeaderSize);
+    if (features === this.#features) return;
+    await this.#vhost.setFeatures(this.#log === undefined ? features : features | bit(VHOST_F_LOG_ALL));
+    this.#features = features;
+  }
+
+  /** Starts a queue on a backend's descriptor, at the first frame that no device has taken. */
   async attach(queue: number, backendFd: number): Promise<void> {
-    if (!this.#attached[queue]) await this.#vhost.setVringBase(queue, this.#queue(queue).ring.base);
+    await this.#vhost.setVringBase(queue, this.#queue(queue).ring.base);
     await this.#vhost.setBackend(queue, backendFd);
     this.#attached[queue] = true;
   }
 
-  /** Stops a queue, waits for the device to let go of its buffers, and settles all that was in flight. */
-  async detach(queue: number): Promise<void> {
+  /**
+   * Stops a queue and waits for the device to let go of its buffers. What the device had not taken stays posted for the
+   * backend that is attached next, or, with `settle`, is abandoned.
+   */
+  async detach(queue: number, settle: boolean): Promise<void> {
     if (!this.#attached[queue]) return;
     this.#attached[queue] = false;
     await this.#vhost.detachBackend(queue);
-    this.#queue(queue).settle();
+    this.#queue(queue).settle(settle ? undefined : await this.#vhost.getVringBase(queue));
   }
 
-  /** Whether a queue has a backend. */
-  isAttached(queue: number): boolean {
-    return this.#attached[queue]!;
+  /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
+  async startLog(): Promise<DirtyLog> {
+    if (this.#log !== undefined)
+      throw new VhostError('ERR_VHOST_IN_USE', 'the dirty log is on already; stopDirtyLog() ends it');
+    const log = new DirtyLog(this.#kernel, this.#memory.end);
+    this.#log = log;
+    await this.#vhost.setLogBase(log.address);
+    await this.#setAddresses(1 << VHOST_VRING_F_LOG);
+    await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
+    return log;
+  }
+
+  /** Ends the marking. */
+  async stopLog(): Promise<void> {
+    if (this.#log === undefined) return;
+    await this.#vhost.setFeatures(this.#features);
+    await this.#setAddresses(0);
+    this.closeLog();
+  }
+
+  /** Unmaps the log, once the device no longer writes it. */
+  closeLog(): void {
+    this.#log?.close();
+    this.#log = undefined;
+  }
+
+  async #setAddresses(flags: number): Promise<void> {
+    for (const queue of this.#attached.keys())
+      await this.#vhost.setVringAddr(queue, { ...this.#queue(queue).ring.addresses, flags });
   }
 
   #queue(queue: number): ReceiveQueue | TransmitQueue {
     return queue === VHOST_NET_VQ_RX ? this.receive : this.transmit;
+  }
+
+  /** The feature bits agreed. */
+  get features(): bigint {
+    return this.#features;
   }
 
   ref(): void {

@@ -112,15 +112,19 @@ export class ReceiveQueue {
     return taken;
   }
 
-  /** After the device is detached: takes every buffer back to the pool. Frames not reaped before are lost. */
-  settle(): void {
+  /**
+   * After the device is detached: takes every buffer back to the pool; frames not reaped before are lost. Where `base`
+   * tells at which available index it stopped and it returned all that it took, everything stays for the next.
+   */
+  settle(base?: number): void {
     const { ring, ledger } = this;
+    if (base !== undefined && ring.lost(base) <= 0) return;
     this.#dropPartial();
     for (let count = ring.reap(); count > 0; count = ring.reap()) {
       ledger.complete(ring.heads, count);
       this.#discard(0, count);
     }
-    const count = ring.reclaim();
+    const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
     this.#discard(0, count);
     this.corruption = undefined;

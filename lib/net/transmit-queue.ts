@@ -108,11 +108,15 @@ export class TransmitQueue {
     return count;
   }
 
-  /** After the device is detached: settles what it returned as completed, the rest as abandoned. */
-  settle(): void {
-    while (this.reap() > 0);
+  /**
+   * After the device is detached: settles what it returned as completed and what it never will as abandoned. Where
+   * `base` tells at which available index it stopped, frames that it had not taken stay posted for the next.
+   */
+  settle(base?: number): void {
     const { ring, ledger } = this;
-    const count = ring.reclaim();
+    if (base !== undefined && ring.lost(base) <= 0) return;
+    while (this.reap() > 0);
+    const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
     this.#release(count);
   }

@@ -36,6 +36,15 @@ export interface DriverRingOptions {
   readonly queue?: number;
 }
 
+/** Where a ring lies. */
+export interface RingAddresses {
+  readonly descriptorTable: bigint;
+  readonly availableRing: bigint;
+  readonly usedRing: bigint;
+  /** Guest physical address of the used ring, under which writes to it are logged. */
+  readonly log: bigint;
+}
+
 /**
  * The driver's side of a split ring (VIRTIO 1.3 §2.7 Split Virtqueues).
  *
@@ -143,6 +152,18 @@ export class DriverRing {
       new Uint32Array(buffer, options.indirect.offset, (size * this.#tableEntries * VRING_DESC_SIZE) / 4);
   }
 
+  /** Where the device finds the ring: user addresses of its parts, and the guest physical address of the used ring. */
+  get addresses(): RingAddresses {
+    const { layout, region, offset } = this;
+    const start = region.userAddress + BigInt(offset);
+    return {
+      descriptorTable: start + BigInt(layout.descriptorTable),
+      availableRing: start + BigInt(layout.availableRing),
+      usedRing: start + BigInt(layout.usedRing),
+      log: BigInt(region.guestPhysicalAddress + offset + layout.usedRing),
+    };
+  }
+
   /** Descriptors that can be used now. */
   get free(): number {
     return this.#free;
@@ -158,12 +179,14 @@ export class DriverRing {
     return distance(this.#publishedIndex, this.#availableIndex);
   }
 
-  /**
-   * Where a device that is attached now, and has taken nothing yet, begins (VHOST_SET_VRING_BASE): at the first chain
-   * in flight.
-   */
+  /** Where a device that is attached next begins (VHOST_SET_VRING_BASE): at the first chain that none has returned. */
   get base(): number {
-    return advance(this.#availableIndex, -this.#inFlight);
+    return advance(this.#availableIndex, this.reapable - this.#inFlight);
+  }
+
+  /** Chains that a device which was detached at the available index `base` took and never returned. */
+  lost(base: number): number {
+    return this.#inFlight - this.reapable - distance(base, this.#availableIndex);
   }
 
   /** Whether a chain with this head is in flight. */
@@ -346,13 +369,20 @@ export class DriverRing {
   }
 
   /**
-   * Takes back every chain in flight into `heads`, after `reap`, once the device is detached; how many. The ring is
-   * then empty and sound; a device attached next begins at `base`.
+   * Takes chains in flight back into `heads`, after `reap`, once the device is detached; how many. Those are all of
+   * them, or, where `base` tells at which available index the device stopped, those that it took and never returned.
+   * The ring is sound again, and a device attached next begins at `base`.
    */
-  reclaim(): number {
+  reclaim(base: number = this.#availableIndex): number {
+    const untaken = distance(base, this.#availableIndex);
+    if (untaken > this.#inFlight)
+      throw wrongValue('base', 'an index between the first and last chain in flight', base);
+    const kept = new Uint8Array(this.size);
+    for (let i = 0; i < untaken; i++)
+      kept[this.#available[VRING_AVAIL_RING_OFFSET / 2 + ((base + i) & this.#mask)]!] = 1;
     let count = 0;
     for (let head = 0; head < this.size; head++) {
-      if (this.#taken[head] === 0) continue;
+      if (this.#taken[head] === 0 || kept[head] === 1) continue;
       this.heads[count++] = head;
       this.#recycle(head);
     }

@@ -1,0 +1,181 @@
+import { VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
+import type { Budget } from '../completion/budget.js';
+import { Submission } from '../completion/submission.js';
+import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import { wrongType } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
+import type { NetHeader } from './header.js';
+import type { TransmitQueue } from './transmit-queue.js';
+import { writeFrame } from './write-frame.js';
+
+export interface SendOptions extends WaitOptions {
+  /** What each frame leaves to the other side; nothing by default. */
+  readonly header?: NetHeader;
+}
+
+/** Frames that wait for room, one submission at a time. */
+interface Waiting {
+  readonly submission: Submission;
+  readonly frames: readonly Uint8Array[];
+  readonly header: NetHeader | undefined;
+}
+
+/** The friendly tier of transmission: copies frames into buffers, waits for room, reaps in rounds. */
+export class Sender {
+  readonly #queue: TransmitQueue;
+  readonly #budget: Budget;
+  readonly #corrupted: (error: VhostError) => void;
+  readonly #idle = new Waiters();
+  #waiting: Waiting | undefined;
+  #round: NodeJS.Immediate | undefined;
+  #refusal: Error | undefined;
+
+  /** `corrupted` is told when the device lied in the ring; it then calls `stop`. */
+  constructor(queue: TransmitQueue, budget: Budget, corrupted: (error: VhostError) => void) {
+    this.#queue = queue;
+    this.#budget = budget;
+    this.#corrupted = corrupted;
+  }
+
+  trySend(frame: Uint8Array, header?: NetHeader): boolean {
+    this.#usable();
+    checkFrame('frame', frame);
+    if (this.#waiting !== undefined || this.#post(frame, header) === -1) return false;
+    this.#flush();
+    return true;
+  }
+
+  submit(frames: readonly Uint8Array[], options: SendOptions = {}): Submission {
+    this.#usable();
+    if (!Array.isArray(frames)) throw wrongType('frames', 'an array of Uint8Array', frames);
+    for (const [i, frame] of frames.entries()) checkFrame(`frames[${i}]`, frame);
+    const { signal, header } = options;
+    signal?.throwIfAborted();
+    if (this.#waiting !== undefined)
+      throw new VhostError(
+        'ERR_VHOST_QUEUE_FULL',
+        'frames submitted before still wait for room; await `accepted` (or `send`) before the next',
+        { queue: VHOST_NET_VQ_TX },
+      );
+    const submission = new Submission(frames.length);
+    const waiting = { submission, frames, header };
+    if (this.#postWaiting(waiting)) return submission;
+    this.#waiting = waiting;
+    if (signal !== undefined) {
+      const withdraw = (): void => this.#withdraw(signal.reason, submission);
+      signal.addEventListener('abort', withdraw, { once: true });
+      submission.accepted.catch(() => {}).finally(() => signal.removeEventListener('abort', withdraw));
+    }
+    return submission;
+  }
+
+  async drain(options: WaitOptions = {}): Promise<void> {
+    for (;;) {
+      this.#usable();
+      this.reap();
+      if (this.#drained) return;
+      await this.#idle.wait(options);
+    }
+  }
+
+  /** One round of reaping: ends at its budget and goes on in the next turn of the loop. */
+  readonly reap = (): void => {
+    clearImmediate(this.#round);
+    this.#round = undefined;
+    if (this.#refusal !== undefined) return;
+    const queue = this.#queue;
+    const budget = this.#budget;
+    const { ring, ledger } = queue;
+    budget.renew();
+    do {
+      for (let count = queue.reap(budget.left); count > 0; count = queue.reap(budget.left))
+        budget.spend(count, queue.bytes);
+      if (ring.corruption !== undefined) {
+        this.#corrupted(ring.corruption);
+        return;
+      }
+      if (budget.left === 0) {
+        this.#round = setImmediate(this.reap);
+        break;
+      }
+    } while (ledger.inFlight > 0 && ring.enableCalls());
+    this.makeRoom();
+    if (this.#drained) this.#idle.wake();
+  };
+
+  /** Posts frames that waited for room, where there is some. */
+  makeRoom(): void {
+    if (this.#waiting === undefined) return;
+    if (this.#postWaiting(this.#waiting)) this.#waiting = undefined;
+  }
+
+  /** Ends every wait with an error and refuses whatever comes, until `resume`. */
+  stop(error: Error): void {
+    this.#refusal = error;
+    clearImmediate(this.#round);
+    this.#round = undefined;
+    this.#withdraw(error);
+    this.#idle.fail(error);
+  }
+
+  /** Takes frames again after `stop`. */
+  resume(): void {
+    this.#refusal = undefined;
+  }
+
+  get #drained(): boolean {
+    return this.#queue.ledger.inFlight === 0 && this.#waiting === undefined;
+  }
+
+  #usable(): void {
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  /** Posts what there is room for; true where nothing is left to wait. */
+  #postWaiting({ submission, frames, header }: Waiting): boolean {
+    const before = submission.posted;
+    try {
+      while (submission.posted < submission.size) {
+        const head = this.#post(frames[submission.posted]!, header);
+        if (head === -1) break;
+        this.#queue.ledger.assign(head, submission, submission.post());
+      }
+    } catch (error) {
+      if (submission.posted === 0) throw error;
+      submission.withdraw(error);
+    } finally {
+      if (submission.posted > before) this.#flush();
+    }
+    return submission.posted === submission.size || submission.refused;
+  }
+
+  /** Copies a frame into buffers and posts it; its head, or -1 where there is no room. */
+  #post(frame: Uint8Array, header: NetHeader | undefined): number {
+    const queue = this.#queue;
+    for (let reaped = false; ; reaped = true) {
+      const first = writeFrame(queue.pool, frame, header);
+      let head = -1;
+      try {
+        if (first !== -1) head = queue.post(first);
+      } finally {
+        if (first !== -1 && head === -1) queue.pool.releaseFrame(first);
+      }
+      if (head !== -1 || reaped || queue.reap() === 0) return head;
+    }
+  }
+
+  #flush(): void {
+    this.#queue.flush();
+    if (this.#queue.ring.enableCalls()) this.#round ??= setImmediate(this.reap);
+  }
+
+  #withdraw(reason: unknown, submission: Submission | undefined = this.#waiting?.submission): void {
+    if (this.#waiting === undefined || this.#waiting.submission !== submission) return;
+    this.#waiting = undefined;
+    submission.withdraw(reason);
+  }
+}
+
+function checkFrame(argument: string, frame: unknown): void {
+  if (!(frame instanceof Uint8Array)) throw wrongType(argument, 'a Uint8Array', frame);
+}
