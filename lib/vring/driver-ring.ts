@@ -6,10 +6,11 @@ import {
   VRING_DESC_F_NEXT,
   VRING_DESC_F_WRITE,
   VRING_DESC_SIZE,
+  VRING_NUM_MAX,
   VRING_USED_F_NO_NOTIFY,
   VRING_USED_RING_OFFSET,
 } from '../abi/virtio-ring.js';
-import { wrongValue } from '../errors/check.js';
+import { checkInteger, wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { Region } from '../memory/region.js';
 import { type SplitRingLayout, splitRingLayout } from './layout.js';
@@ -64,7 +65,7 @@ export class DriverRing {
   readonly heads: Uint16Array;
   /** … and bytes the device wrote into each (0 for a chain it could only read). */
   readonly lengths: Uint32Array;
-  /** Chains published that asked for no kick. */
+  /** Batches published for which the device wanted no kick. */
   kicksSuppressed = 0;
   /** Why this ring stands, if it does. */
   corruption: VhostError | undefined;
@@ -82,6 +83,8 @@ export class DriverRing {
   // What the driver believes is kept apart from the shared memory, so that no device can change it.
   readonly #freeStack: Uint16Array;
   readonly #link: Uint16Array;
+  /** By slot of the available ring: the head that was offered there last. */
+  readonly #offered: Uint16Array;
   /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
   readonly #taken: Uint16Array;
   /** By head: bytes the device may write. */
@@ -132,11 +135,12 @@ export class DriverRing {
     this.lengths = new Uint32Array(size);
     this.#freeStack = Uint16Array.from({ length: size }, (_, i) => size - 1 - i);
     this.#link = new Uint16Array(size);
+    this.#offered = new Uint16Array(size);
     this.#taken = new Uint16Array(size);
     this.#writable = new Uint32Array(size);
     this.#free = size;
 
-    const base = options.base ?? 0;
+    const base = checkInteger('base', options.base ?? 0, 0, 0xffff);
     this.#availableIndex = base;
     this.#publishedIndex = base;
     this.#lastUsed = base;
@@ -145,11 +149,20 @@ export class DriverRing {
     this.#available[INDEX] = base;
     this.#usedWords[INDEX] = base;
 
-    this.#tableEntries = options.indirect?.entries ?? 0;
-    this.#tableAddress = region.guestPhysicalAddress + (options.indirect?.offset ?? 0);
-    this.#tables =
-      options.indirect &&
-      new Uint32Array(buffer, options.indirect.offset, (size * this.#tableEntries * VRING_DESC_SIZE) / 4);
+    const { indirect } = options;
+    this.#tableEntries = indirect?.entries ?? 0;
+    this.#tableAddress = region.guestPhysicalAddress + (indirect?.offset ?? 0);
+    if (indirect !== undefined) {
+      checkInteger('indirect.entries', indirect.entries, 1, VRING_NUM_MAX);
+      const bytes = size * indirect.entries * VRING_DESC_SIZE;
+      if (indirect.offset % 16 !== 0 || indirect.offset < 0 || !(indirect.offset + bytes <= region.size))
+        throw wrongValue(
+          'indirect.offset',
+          `a multiple of 16 such that ${bytes} bytes of tables lie in the region`,
+          indirect.offset,
+        );
+      this.#tables = new Uint32Array(buffer, indirect.offset, bytes / 4);
+    }
   }
 
   /** Where the device finds the ring: user addresses of its parts, and the guest physical address of the used ring. */
@@ -306,11 +319,14 @@ export class DriverRing {
    * (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their descriptors are free at once.
    */
   reap(limit: number = this.size): number {
+    // Once a batch; a limit that is no number of chains would set the ring off its index for good.
+    checkInteger('limit', limit, 0, Number.MAX_SAFE_INTEGER);
     if (this.corruption !== undefined) return 0;
     const waiting = distance(this.#lastUsed, Atomics.load(this.#usedWords, INDEX));
     if (waiting === 0) return 0;
-    if (waiting > this.#inFlight) {
-      this.#corrupt(`moved the used index by ${waiting} with ${this.#inFlight} chains in flight`);
+    const published = this.#inFlight - this.unpublished;
+    if (waiting > published) {
+      this.#corrupt(`moved the used index by ${waiting} with ${published} chains in flight`);
       return 0;
     }
     const count = Math.min(waiting, limit);
@@ -378,8 +394,7 @@ export class DriverRing {
     if (untaken > this.#inFlight)
       throw wrongValue('base', 'an index between the first and last chain in flight', base);
     const kept = new Uint8Array(this.size);
-    for (let i = 0; i < untaken; i++)
-      kept[this.#available[VRING_AVAIL_RING_OFFSET / 2 + ((base + i) & this.#mask)]!] = 1;
+    for (let i = 0; i < untaken; i++) kept[this.#offered[(base + i) & this.#mask]!] = 1;
     let count = 0;
     for (let head = 0; head < this.size; head++) {
       if (this.#taken[head] === 0 || kept[head] === 1) continue;
@@ -395,7 +410,9 @@ export class DriverRing {
   }
 
   #offer(head: number): void {
-    this.#available[VRING_AVAIL_RING_OFFSET / 2 + (this.#availableIndex & this.#mask)] = head;
+    const slot = this.#availableIndex & this.#mask;
+    this.#available[VRING_AVAIL_RING_OFFSET / 2 + slot] = head;
+    this.#offered[slot] = head;
     this.#availableIndex = (this.#availableIndex + 1) & 0xffff;
     this.#inFlight++;
   }
