@@ -34,7 +34,7 @@ async function hasKvm() {
  * started proves it. The answer is kept for as long as machine, QEMU and kernel stay what they are.
  *
  * @param {'auto' | Accel} wanted
- * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory'>} boot
+ * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory' | 'server'>} boot
  * @param {string} folder the run's own folder
  * @returns {Promise<Accel>}
  */
@@ -86,7 +86,7 @@ async function readVerdicts(file) {
 }
 
 /**
- * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory'>} boot
+ * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory' | 'server'>} boot
  * @param {string} folder
  * @returns {Promise<Verdict>}
  */

@@ -10,6 +10,8 @@ import { completePath } from './programs.mjs';
  * @property {string} cwd
  * @property {Record<string, string | undefined>} env
  * @property {string[]} writable folders that are the host's own inside
+ * @property {string[]} shown folders that must be seen inside wherever they are
+ * @property {boolean} overlay whether all else may be written, in memory
  * @property {boolean} zerocopy
  * @property {number} hugepages
  * @property {boolean} stdin whether the command gets an input
@@ -18,6 +20,9 @@ import { completePath } from './programs.mjs';
 
 // Meant for this very process and its children: file descriptors that do not exist inside.
 const NOT_PASSED = new Set(['NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE']);
+
+// What a program writes to even where nothing else can be written.
+const TEMPORARY = ['/tmp', '/var/tmp'];
 
 /**
  * @param {string} text
@@ -79,6 +84,7 @@ export function commandScript({ command, args, cwd, env }) {
 export function errandArchive(errand, mark) {
   const settings = {
     proof: 0,
+    overlay: errand.overlay ? 1 : 0,
     zerocopy: errand.zerocopy ? 1 : 0,
     hugepages: errand.hugepages,
     hostname: hostname(),
@@ -89,9 +95,16 @@ export function errandArchive(errand, mark) {
     keep_run: [errand.cwd, ...errand.writable].some((path) => path.startsWith('/run/')) ? 1 : 0,
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${quote(String(value))}\n`);
+  const list = (/** @type {string[]} */ paths) => paths.map((path) => `${path}\n`).join('');
+  const temporary = TEMPORARY.filter((folder) => !errand.shown.includes(folder));
   return cpio([
     file('settings', lines.join('')),
-    file('paths', errand.writable.map((path) => `${path}\n`).join('')),
+    file('paths', list(errand.writable)),
+    file('temporary', list(temporary)),
+    file(
+      'shown',
+      list(errand.shown.filter((path) => temporary.some((folder) => path.startsWith(`${folder}/`)))),
+    ),
     file('command', commandScript(errand)),
     file('mark', mark),
   ]);

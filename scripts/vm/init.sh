@@ -33,12 +33,23 @@ fail() {
   poweroff -f
 }
 
-mount -t tmpfs -o size=75% over /over
-mkdir /over/upper /over/work
 mount -t virtiofs host /lower || fail 'the shared root cannot be mounted'
-# Programs may write wherever they like; it stays in memory, over the host's files, and is gone at the end.
-mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work,redirect_dir=on,volatile overlay /host ||
-  fail 'the overlay over the shared root cannot be mounted'
+if [ "$overlay" = 1 ]; then
+  # Programs may write wherever they like; it stays in memory, over the host's files, and is gone at the end.
+  mount -t tmpfs -o size=75% over /over
+  mkdir /over/upper /over/work
+  mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work,redirect_dir=on,volatile overlay /host ||
+    fail 'the overlay over the shared root cannot be mounted'
+else
+  mount --bind /lower /host
+  while read -r path; do
+    mount -t tmpfs -o mode=1777 tmp "/host$path"
+  done </temporary
+  while read -r path; do
+    mkdir -p "/host$path"
+    mount --bind "/lower$path" "/host$path" || fail "$path cannot be shown"
+  done </shown
+fi
 mount -t proc proc /host/proc
 mount -t sysfs sys /host/sys
 mount -t cgroup2 cgroup /host/sys/fs/cgroup
@@ -55,12 +66,13 @@ ln -s fd/2 /host/dev/stderr
 mount -t virtiofs writable /writable || fail 'the writable folders cannot be mounted'
 number=0
 while read -r path; do
+  [ "$overlay" = 1 ] || mkdir -p "/host$path"
   mount --bind "/writable/$number" "/host$path" || fail "$path cannot be made writable"
   number=$((number + 1))
 done </paths
 # For a command that wants a module with other parameters.
 modules=/lib/modules/$(uname -r)
-mkdir -p "/host$modules" && mount --bind "$modules" "/host$modules"
+[ "$overlay" = 0 ] || mkdir -p "/host$modules" && mount --bind "$modules" "/host$modules"
 hostname "$hostname"
 ip link set lo up
 [ "$hugepages" = 0 ] || {
@@ -84,8 +96,10 @@ echo "ready $(uname -r)" >&5
 kept="1 $!"
 
 if [ "$terminal" = 1 ]; then
-  stty -F /dev/hvc0 sane rows "$rows" cols "$columns"
-  setsid -c sh /command </dev/hvc0 >/dev/hvc0 2>&1 5>&-
+  # A terminal forgets its size when nobody has it open.
+  exec 7<>/dev/hvc0
+  stty sane rows "$rows" cols "$columns" <&7
+  setsid -c sh /command <&7 >&7 2>&1 5>&- 7>&-
   status=$?
 else
   # The mark tells the host that a stream is complete: what a port still holds when the VM stops would be lost.

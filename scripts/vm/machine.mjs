@@ -22,6 +22,7 @@ import { supervise } from './supervise.mjs';
  * @property {number} cpus
  * @property {number} memory in MiB
  * @property {string} qemu the program
+ * @property {import('./share.mjs').FileServer} server
  * @property {import('./packages.mjs').Say} say
  */
 
@@ -67,7 +68,7 @@ export async function runMachine(boot, errand, streams, { folder, timeout, signa
     /** @type {Record<string, string>} */
     const shares = {};
     for (const [name, writable] of Object.entries({ host: [], writable: errand.writable })) {
-      const share = await shareFiles({ folder, name, writable, say: boot.say });
+      const share = await shareFiles({ folder, name, server: boot.server, writable });
       started.push(share.process);
       shares[name] = share.socket;
     }

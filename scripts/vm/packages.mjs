@@ -140,7 +140,7 @@ export async function resolvePackage(names, pattern, say) {
 /**
  * Sees to it that programs are installed: as root by installing their packages, otherwise by naming the command.
  *
- * @param {string[]} programs names, or absolute paths given with their package as `path=package`
+ * @param {string[]} programs names
  * @param {Say} say
  */
 export async function needPrograms(programs, say) {
@@ -158,9 +158,8 @@ export async function needPrograms(programs, say) {
     async () => {
       const still = await missingPackages(programs);
       if (still.length === 0) return;
-      const unknown = still.filter((name) => !name);
-      if ((await known(still, say)).length + unknown.length < still.length)
-        await aptGet(['update'], 'apt-get update');
+      // Lists that are missing altogether were updated by this; lists that are old may lack one package.
+      if ((await known(still, say)).length < still.length) await aptGet(['update'], 'apt-get update');
       say(`installing ${still.join(' ')}`);
       await aptGet(['install', '--no-install-recommends', ...still], command);
     },

@@ -11,7 +11,7 @@ import { DEFAULT_KERNEL, findKernel } from './kernel.mjs';
 import { makeRunFolder, runMachine, sweepRunFolders } from './machine.mjs';
 import { needPrograms } from './packages.mjs';
 import { findProgram } from './programs.mjs';
-import { buildOutput } from './share.mjs';
+import { buildOutput, CHECKOUT, findFileServer } from './share.mjs';
 
 export { VmError } from './errors.mjs';
 export { deviceOnHost } from './host.mjs';
@@ -106,20 +106,25 @@ async function runInVm(options, say) {
   await sweepRunFolders();
   await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
   const qemu = (await findProgram('qemu-system-x86_64')) ?? 'qemu-system-x86_64';
+  const server = await findFileServer(say);
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, say);
   const initrd = await buildInitrd(kernel, say);
+  signal?.throwIfAborted();
   const folder = await makeRunFolder();
   const build = await buildOutput();
   try {
     const accel = await chooseAccel(options.accel ?? 'auto', { kernel, initrd, qemu, say }, folder);
     const { env, streams, ...errand } = withDefaults(options);
     const scratch = await scratchFolder(env, folder);
-    const boot = { kernel, initrd, accel, cpus, memory, qemu, say };
+    const boot = { kernel, initrd, accel, cpus, memory, qemu, server, say };
+    const cwd = await realpath(errand.cwd);
     const inside = {
       ...errand,
-      cwd: await realpath(errand.cwd),
+      cwd,
       env: { ...env, VHOST_SCRATCH: scratch },
       writable: [...build.folders, scratch],
+      shown: [CHECKOUT, cwd],
+      overlay: server.overlay,
       zerocopy: options.zerocopy ?? false,
       hugepages,
       stdin: streams.stdin !== undefined,

@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { access, mkdir, realpath, rmdir } from 'node:fs/promises';
+import { constants, realpathSync } from 'node:fs';
+import { access, mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,8 @@ import { capture, findProgram } from './programs.mjs';
 import { supervise } from './supervise.mjs';
 
 const SCRIPT = fileURLToPath(new URL('share.sh', import.meta.url));
-const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
+/** The checkout that these scripts stand in. */
+export const CHECKOUT = realpathSync(fileURLToPath(new URL('../..', import.meta.url)));
 
 const START_PATIENCE = 20_000;
 
@@ -21,10 +22,29 @@ const BUILD_OUTPUT = ['build', 'coverage', 'dist'];
 const PLACES = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd', '/usr/lib/virtiofsd'];
 
 /**
+ * @typedef {object} FileServer
+ * @property {string} program
+ * @property {'qemu' | 'rust'} kind the C program of old QEMU, or its successor; their options differ
+ * @property {boolean} overlay whether what it serves can lie under an overlay
+ */
+
+/**
+ * @param {import('./packages.mjs').Say} say
+ * @returns {Promise<FileServer>}
+ */
+export async function findFileServer(say) {
+  const program = await findVirtiofsd(say);
+  const help = await capture(program, ['--help']);
+  const kind = `${help.stdout}${help.stderr}`.includes('--shared-dir') ? 'rust' : 'qemu';
+  // An overlay opens files with O_NOATIME, which the older one asks of the host; there only a file's owner may.
+  return { program, kind, overlay: isRoot() || kind === 'rust' };
+}
+
+/**
  * @param {import('./packages.mjs').Say} say
  * @returns {Promise<string>}
  */
-export async function findVirtiofsd(say) {
+async function findVirtiofsd(say) {
   for (const place of PLACES) if (await findProgram(place)) return place;
   await needPrograms(['virtiofsd'], say);
   for (const place of [...PLACES, 'virtiofsd']) {
@@ -33,41 +53,25 @@ export async function findVirtiofsd(say) {
   }
   throw new VmError(
     'ERR_VM_PACKAGE',
-    'the package virtiofsd brought no virtiofsd; try: sudo apt-get install virtiofsd',
+    'the package virtiofsd brought no virtiofsd; try: sudo apt-get install --reinstall virtiofsd',
   );
 }
 
 /**
- * @param {string} virtiofsd
+ * @param {FileServer} server
  * @param {string} socket
  * @param {string} view
  * @param {boolean} changes whether this machine changes what is in the view while the VM looks at it
- * @returns {Promise<string[]>} its arguments; the C program of QEMU and its successor in Rust differ
+ * @returns {string[]}
  */
-async function virtiofsdArguments(virtiofsd, socket, view, changes) {
-  // To ask again at every look makes programs start three times slower under emulation.
+export function serverArguments({ kind }, socket, view, changes) {
+  // To ask again at every look makes programs start twice as slowly under emulation.
   const cache = changes ? 'auto' : 'always';
-  const help = await capture(virtiofsd, ['--help']);
-  if ((help.stdout + help.stderr).includes('--shared-dir')) {
-    const sandbox = isRoot() ? 'namespace' : 'chroot';
-    return [
-      '--socket-path',
-      socket,
-      '--shared-dir',
-      view,
-      '--cache',
-      cache,
-      '--sandbox',
-      sandbox,
-      '--modcaps=-mknod',
-    ];
+  if (kind === 'rust') {
+    const options = ['--cache', cache, '--sandbox', 'namespace', '--modcaps=-mknod'];
+    return ['--socket-path', socket, '--shared-dir', view, ...options];
   }
-  return [
-    `--socket-path=${socket}`,
-    '-o',
-    `source=${view},cache=${cache},sandbox=namespace,modcaps=-mknod`,
-    '-f',
-  ];
+  return [`--socket-path=${socket}`, '-o', `source=${view},cache=${cache},modcaps=-mknod`, '-f'];
 }
 
 function isRoot() {
@@ -81,12 +85,11 @@ function isRoot() {
  * @returns {Promise<{folders: string[], tidy: () => Promise<void>}>} `tidy` removes the ones that stayed empty
  */
 export async function buildOutput() {
-  const root = await realpath(CHECKOUT);
   /** @type {string[]} */
   const folders = [];
   /** @type {string[]} */
   const made = [];
-  for (const path of BUILD_OUTPUT.map((name) => join(root, name))) {
+  for (const path of BUILD_OUTPUT.map((name) => join(CHECKOUT, name))) {
     try {
       if (await mkdir(path, { recursive: true })) made.push(path);
       await access(path, constants.W_OK);
@@ -107,18 +110,17 @@ export async function buildOutput() {
  * @param {object} options
  * @param {string} options.folder the run's own folder
  * @param {string} options.name of this share in that folder
+ * @param {FileServer} options.server
  * @param {string[]} options.writable real paths of folders to share alone and writable; none: all files, read-only
- * @param {import('./packages.mjs').Say} options.say
  * @returns {Promise<{socket: string, process: import('./supervise.mjs').Supervised}>}
  */
-export async function shareFiles({ folder, name, writable, say }) {
-  const virtiofsd = await findVirtiofsd(say);
+export async function shareFiles({ folder, name, server, writable }) {
   const socket = join(folder, `${name}.sock`);
   const view = join(folder, name);
   await mkdir(view);
   const namespace = isRoot() ? '-m' : '-Urm';
-  const args = [namespace, '--', '/bin/sh', SCRIPT, view, ...writable, '--', virtiofsd];
-  const options = await virtiofsdArguments(virtiofsd, socket, view, writable.length > 0);
+  const args = [namespace, '--', '/bin/sh', SCRIPT, view, ...writable, '--', server.program];
+  const options = serverArguments(server, socket, view, writable.length > 0);
   const share = supervise('virtiofsd', 'unshare', [...args, ...options]);
   const deadline = Date.now() + START_PATIENCE;
   while (!(await exists(socket))) {

@@ -18,6 +18,8 @@ const ERRAND = {
   cwd: "/tmp/it's here",
   env: { PATH: '/bin', EMPTY: '', 'odd.name': "'", GONE: undefined },
   writable: ['/a', '/b'],
+  shown: ['/tmp/clone', '/home/me'],
+  overlay: true,
   zerocopy: true,
   hugepages: 0,
   stdin: false,
