@@ -107,9 +107,9 @@ export function shortcomings({ pings, ledger }: DemoResult): string[] {
   const problems: string[] = [];
   if (pings.sent !== PACED + FLOOD)
     problems.push(`ping sent ${pings.sent} of ${PACED + FLOOD} before its time was over`);
-  if (pings.answered !== pings.sent) problems.push(`${pings.sent - pings.answered} pings were not answered`);
-  if (ledger.inFlight > 0) problems.push(`${ledger.inFlight} frames are still in flight`);
-  if (ledger.abandoned > 0) problems.push(`${ledger.abandoned} frames were lost`);
+  if (pings.answered !== pings.sent) problems.push(`pings not answered: ${pings.sent - pings.answered}`);
+  if (ledger.inFlight > 0) problems.push(`frames still in flight: ${ledger.inFlight}`);
+  if (ledger.abandoned > 0) problems.push(`frames lost: ${ledger.abandoned}`);
   if (ledger.completed + ledger.abandoned + ledger.inFlight !== ledger.submitted)
     problems.push('the ledger does not add up');
   return problems;

@@ -44,5 +44,5 @@ function count(value: number): string {
 }
 
 function time(milliseconds: number | undefined): string {
-  return milliseconds === undefined ? '–' : `${milliseconds.toPrecision(3)} ms`;
+  return milliseconds === undefined ? '–' : `${milliseconds.toFixed(2)} ms`;
 }

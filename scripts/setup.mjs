@@ -1,0 +1,168 @@
+// Brings a checkout to where its programs run: packages, native addon, compiled TypeScript, each only if it is stale.
+// Uses nothing but Node, for it is what installs the rest. `node scripts/setup.mjs` does this alone.
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { withLock } from './vm/cache.mjs';
+import { needPrograms } from './vm/packages.mjs';
+import { capture } from './vm/programs.mjs';
+
+/** @typedef {(message: string) => void} Say */
+
+/** The folder of the checkout. */
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+const ADDON = 'build/Release/vhost_net.node';
+const COMPILED = 'dist/lib/index.js';
+const COMMAND = 'dist/lib/cli/main.js';
+
+/** A step that failed, with what its program said last. */
+export class SetupError extends Error {}
+
+/** @param {string} message */
+function sayOnStderr(message) {
+  process.stderr.write(`setup: ${message}\n`);
+}
+
+/**
+ * Does what is to be done before anything of this package can run.
+ *
+ * @param {Say} [say]
+ */
+export async function setUp(say = sayOnStderr) {
+  const name = `setup-${createHash('sha256').update(ROOT).digest('hex').slice(0, 16)}`;
+  // Two runs in one checkout would write the same files.
+  await withLock(
+    name,
+    async () => {
+      if (!packagesAreCurrent()) await timed(say, 'installing packages', installPackages);
+      if (isStale(ADDON, ['native', 'binding.gyp'])) {
+        await needPrograms(['g++', 'make', 'python3'], say);
+        await timed(say, 'building the addon', buildAddon);
+      }
+      if (
+        isStale(COMPILED, [
+          'lib',
+          'test',
+          'examples',
+          'scripts',
+          'tsconfig.json',
+          'package.json',
+          'package-lock.json',
+        ])
+      )
+        await timed(say, 'compiling TypeScript', compile);
+    },
+    { onWait: () => say('waiting for another run in this checkout') },
+  );
+}
+
+/**
+ * @param {Say} say
+ * @param {string} what
+ * @param {() => Promise<void>} work
+ */
+async function timed(say, what, work) {
+  const started = Date.now();
+  say(`${what} …`);
+  await work();
+  say(`${what}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
+}
+
+/** Whether what is installed is what the lock file names, whoever installed it and when. */
+function packagesAreCurrent() {
+  const installed = readPackages('node_modules/.package-lock.json');
+  const wanted = readPackages('package-lock.json');
+  if (installed === undefined || wanted === undefined) return false;
+  return Object.entries(wanted).every(([path, { version, optional }]) => {
+    if (path === '') return true;
+    // An optional package may be meant for another kind of machine.
+    return path in installed ? installed[path]?.version === version : optional === true;
+  });
+}
+
+/**
+ * @param {string} file a lock file of npm
+ * @returns {Record<string, {version?: string, optional?: boolean}> | undefined}
+ */
+function readPackages(file) {
+  try {
+    return JSON.parse(readFileSync(join(ROOT, file), 'utf8')).packages;
+  } catch {
+    return undefined;
+  }
+}
+
+function installPackages() {
+  // The package's own scripts would build what the next steps build, and say less of it.
+  return run('npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund');
+}
+
+async function buildAddon() {
+  const started = new Date();
+  // By npm, which knows where its configuration says that Node's headers are.
+  await run('npm', 'run', 'build:native');
+  utimesSync(join(ROOT, ADDON), started, started);
+}
+
+async function compile() {
+  const started = new Date();
+  await run('node_modules/.bin/tsc', '-p', 'tsconfig.json');
+  // npm does this only for a package that it installs.
+  chmodSync(join(ROOT, COMMAND), 0o755);
+  pruneCompiled();
+  utimesSync(join(ROOT, COMPILED), started, started);
+}
+
+/** Removes what was compiled from files that are gone, lest old tests go on being run. */
+function pruneCompiled() {
+  for (const path of readdirSync(join(ROOT, 'dist'), { recursive: true, encoding: 'utf8' })) {
+    const source = /^(.*?)(\.d)?\.(js|ts|js\.map)$/.exec(path)?.[1];
+    if (source !== undefined && !existsSync(join(ROOT, `${source}.ts`))) rmSync(join(ROOT, 'dist', path));
+  }
+}
+
+/**
+ * Runs a program in the checkout; what it says matters only if it fails.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ */
+async function run(program, ...args) {
+  const { status, stdout, stderr } = await capture(program, args, { cwd: ROOT });
+  if (status === 0) return;
+  const said = `${stdout}\n${stderr}`.trim().split('\n').slice(-40).join('\n');
+  throw new SetupError(`${[program, ...args].join(' ')} failed in ${ROOT}\n${said}`);
+}
+
+/**
+ * Whether a product is missing or older than one of its sources. A folder counts too: its time tells of files that
+ * came and went.
+ *
+ * @param {string} product
+ * @param {string[]} sources files and folders
+ */
+function isStale(product, sources) {
+  const made = join(ROOT, product);
+  return !existsSync(made) || sources.some((source) => newest(join(ROOT, source)) > lstatSync(made).mtimeMs);
+}
+
+/**
+ * @param {string} path a file or folder
+ * @returns {number} the latest time of a change in it; 0 where it is missing
+ */
+function newest(path) {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found?.isDirectory()) return found?.mtimeMs ?? 0;
+  return Math.max(found.mtimeMs, ...readdirSync(path).map((name) => newest(join(path, name))));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    await setUp();
+  } catch (error) {
+    sayOnStderr(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+}
