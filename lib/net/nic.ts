@@ -249,7 +249,7 @@ export class Nic extends EventEmitter<NicEventMap> {
 
   async #detach(): Promise<void> {
     for (const queue of QUEUES) await this.#pair.detach(queue, false);
-    this.#sender.reap();
+    this.#sender.called();
   }
 
   async #attach(): Promise<void> {
@@ -262,7 +262,7 @@ export class Nic extends EventEmitter<NicEventMap> {
     // A ring that is empty when its backend comes would wait for a kick.
     this.rx.refill();
     for (const queue of QUEUES) await this.#pair.attach(queue, backend.fd);
-    this.#sender.reap();
+    this.#sender.called();
   }
 
   async #restart(): Promise<void> {
@@ -294,8 +294,11 @@ export class Nic extends EventEmitter<NicEventMap> {
     events.calls += count;
     events.wakeups++;
     if (callChannel.hasSubscribers) callChannel.publish({ nic: this, queue, count });
-    if (queue === VHOST_NET_VQ_RX) this.#receiver.wake();
-    else this.#sender.reap();
+    if (queue === VHOST_NET_VQ_RX) this.rx.calls.wake();
+    else {
+      this.tx.calls.wake();
+      this.#sender.called();
+    }
   }
 
   #reported(queue: number): void {

@@ -1,4 +1,5 @@
 import type { Ledger } from '../completion/ledger.js';
+import { Waiters, type WaitOptions } from '../completion/waiters.js';
 import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -34,6 +35,8 @@ export class ReceiveQueue {
   byteCount = 0;
   /** Times the device was woken. */
   kicks = 0;
+  /** Those who wait for the device to call. */
+  readonly calls = new Waiters();
   /** Why nothing can be received any more, if so. */
   corruption: VhostError | undefined;
   readonly #kick: () => void;
@@ -110,6 +113,11 @@ export class ReceiveQueue {
     if (this.#missing > 0 && ring.reapable === 0 && ring.corruption === undefined)
       this.#corrupt(count, count, `ended a frame ${this.#missing} buffers too early`);
     return taken;
+  }
+
+  /** Resolves when there is something to reap: asks the device for a call and sleeps until it comes. */
+  async ready(options?: WaitOptions): Promise<void> {
+    while (!this.ring.enableCalls() && this.ring.corruption === undefined) await this.calls.wait(options);
   }
 
   /**

@@ -1,6 +1,6 @@
 import { VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
 import type { Budget } from '../completion/budget.js';
-import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import type { WaitOptions } from '../completion/waiters.js';
 import { checkInteger } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { ReceiveBatch } from './receive-batch.js';
@@ -17,7 +17,6 @@ export class Receiver {
   readonly #budget: Budget;
   readonly #corrupted: (error: VhostError) => void;
   readonly #released: () => void;
-  readonly #arrival = new Waiters();
   #receiving = false;
   #ended = false;
   #refusal: Error | undefined;
@@ -72,18 +71,12 @@ export class Receiver {
         }
         if (queue.corruption !== undefined) this.#corrupted(queue.corruption);
         if (this.#refusal !== undefined) throw this.#refusal;
-        if (queue.ring.enableCalls()) continue;
-        await this.#arrival.wait({ signal });
+        await queue.ready({ signal });
         budget.renew();
       }
     } finally {
       this.#receiving = false;
     }
-  }
-
-  /** Frames have come. */
-  wake(): void {
-    this.#arrival.wake();
   }
 
   /** Posts free buffers. */
@@ -94,14 +87,14 @@ export class Receiver {
   /** Ends the iteration, with an error, and refuses another, until `resume`. */
   stop(error: Error): void {
     this.#refusal = error;
-    this.#arrival.fail(error);
+    this.#queue.calls.fail(error);
   }
 
   /** Ends the iteration as if nothing more will ever come, and refuses another. */
   end(error: Error): void {
     this.#refusal = error;
     this.#ended = true;
-    this.#arrival.wake();
+    this.#queue.calls.wake();
   }
 
   /** Receives again after `stop`. */

@@ -28,6 +28,8 @@ export class Sender {
   readonly #idle = new Waiters();
   #waiting: Waiting | undefined;
   #round: NodeJS.Immediate | undefined;
+  /** Frames of this tier may be in flight; until then the queue is the ring tier's alone. */
+  #active = false;
   #refusal: Error | undefined;
 
   /** `corrupted` is told when the device lied in the ring; it then calls `stop`. */
@@ -74,8 +76,14 @@ export class Sender {
       this.#usable();
       this.reap();
       if (this.#drained) return;
+      this.#active = true;
       await this.#idle.wait(options);
     }
+  }
+
+  /** The device called. */
+  called(): void {
+    if (this.#active) this.reap();
   }
 
   /** One round of reaping: ends at its budget and goes on in the next turn of the loop. */
@@ -100,7 +108,9 @@ export class Sender {
       }
     } while (ledger.inFlight > 0 && ring.enableCalls());
     this.makeRoom();
-    if (this.#drained) this.#idle.wake();
+    if (!this.#drained) return;
+    this.#active = false;
+    this.#idle.wake();
   };
 
   /** Posts frames that waited for room, where there is some. */
@@ -116,6 +126,7 @@ export class Sender {
     this.#round = undefined;
     this.#withdraw(error);
     this.#idle.fail(error);
+    this.#queue.calls.fail(error);
   }
 
   /** Takes frames again after `stop`. */
@@ -165,6 +176,7 @@ export class Sender {
   }
 
   #flush(): void {
+    this.#active = true;
     this.#queue.flush();
     if (this.#queue.ring.enableCalls()) this.#round ??= setImmediate(this.reap);
   }

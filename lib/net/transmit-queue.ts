@@ -1,4 +1,5 @@
 import type { Ledger } from '../completion/ledger.js';
+import { Waiters, type WaitOptions } from '../completion/waiters.js';
 import { VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -37,6 +38,8 @@ export class TransmitQueue {
   fullWaits = 0;
   /** Bytes of the frames that the last `reap` settled, headers included. */
   bytes = 0;
+  /** Those who wait for the device to call. */
+  readonly calls = new Waiters();
   /** The longest payload of an ordinary frame. */
   mtu: number;
   readonly #kick: () => void;
@@ -106,6 +109,11 @@ export class TransmitQueue {
     this.bytes = ledger.complete(ring.heads, count);
     this.#release(count);
     return count;
+  }
+
+  /** Resolves when there is something to reap: asks the device for a call and sleeps until it comes. */
+  async ready(options?: WaitOptions): Promise<void> {
+    while (!this.ring.enableCalls() && this.ring.corruption === undefined) await this.calls.wait(options);
   }
 
   /**
