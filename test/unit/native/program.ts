@@ -14,12 +14,16 @@ export interface ProgramOptions {
   /** Options for Node itself. */
   readonly node?: readonly string[];
   readonly arguments?: readonly string[];
+  /** Runs it in a network namespace of its own. */
+  readonly isolated?: boolean;
 }
 
 /** Runs one of `programs/` in a process of its own. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<Ended> {
   const path = fileURLToPath(new URL(`./programs/${name}.js`, import.meta.url));
-  const child = spawn(process.execPath, [...(options.node ?? []), path, ...(options.arguments ?? [])], {
+  const command = [process.execPath, ...(options.node ?? []), path, ...(options.arguments ?? [])];
+  if (options.isolated) command.unshift('unshare', '--net');
+  const child = spawn(command[0], command.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
