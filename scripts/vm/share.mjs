@@ -25,6 +25,7 @@ const PLACES = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd', '/usr/lib/v
  * @typedef {object} FileServer
  * @property {string} program
  * @property {'qemu' | 'rust'} kind the C program of old QEMU, or its successor; their options differ
+ * @property {boolean} announces whether it tells of mounts below the one it serves unless told not to
  * @property {boolean} overlay whether what it serves can lie under an overlay
  */
 
@@ -34,10 +35,12 @@ const PLACES = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd', '/usr/lib/v
  */
 export async function findFileServer(say) {
   const program = await findVirtiofsd(say);
-  const help = await capture(program, ['--help']);
-  const kind = `${help.stdout}${help.stderr}`.includes('--shared-dir') ? 'rust' : 'qemu';
+  const { stdout, stderr } = await capture(program, ['--help']);
+  const help = stdout + stderr;
+  const kind = help.includes('--shared-dir') ? 'rust' : 'qemu';
+  const announces = help.includes('--no-announce-submounts');
   // An overlay opens files with O_NOATIME, which the older one asks of the host; there only a file's owner may.
-  return { program, kind, overlay: isRoot() || kind === 'rust' };
+  return { program, kind, announces, overlay: isRoot() || kind === 'rust' };
 }
 
 /**
@@ -64,11 +67,13 @@ async function findVirtiofsd(say) {
  * @param {boolean} changes whether this machine changes what is in the view while the VM looks at it
  * @returns {string[]}
  */
-export function serverArguments({ kind }, socket, view, changes) {
+export function serverArguments({ kind, announces }, socket, view, changes) {
   // To ask again at every look makes programs start twice as slowly under emulation.
   const cache = changes ? 'auto' : 'always';
   if (kind === 'rust') {
-    const options = ['--cache', cache, '--sandbox', 'namespace', '--modcaps=-mknod'];
+    // An overlay refuses to step into a mount that it was told of.
+    const quiet = announces ? ['--no-announce-submounts'] : [];
+    const options = [...quiet, '--cache', cache, '--sandbox', 'namespace', '--modcaps=-mknod'];
     return ['--socket-path', socket, '--shared-dir', view, ...options];
   }
   return [`--socket-path=${socket}`, '-o', `source=${view},cache=${cache},modcaps=-mknod`, '-f'];
