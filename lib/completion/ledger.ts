@@ -93,7 +93,6 @@ export class Ledger {
   complete(heads: Uint16Array, count: number): number {
     if (count === 0) return 0;
     const now = this.#clock();
-    this.batchSizes[31 - Math.clz32(count)]!++;
     let stampRecorded = -1;
     let bytes = 0;
     for (let i = 0; i < count; i++) {
@@ -114,6 +113,7 @@ export class Ledger {
         owner.settle(this.#position[head]!, true, now - stamp);
       }
     }
+    this.batchSizes[31 - Math.clz32(count)]!++;
     this.bytesCompleted += bytes;
     return bytes;
   }

@@ -4,7 +4,7 @@
  */
 
 function chosenSeed(): number {
-  const given = process.env['VHOST_SEED'];
+  const { VHOST_SEED: given } = process.env;
   if (given === undefined || given === '') return Math.floor(Math.random() * 2 ** 31);
   const seed = Number(given);
   if (!Number.isSafeInteger(seed)) throw new RangeError(`VHOST_SEED must be a whole number; it is ${given}`);
@@ -16,12 +16,18 @@ export const seed = chosenSeed();
 
 /** How many operations a property gets: VHOST_RUNS, or what the test thinks right. */
 export function runs(usual: number): number {
-  const given = Number(process.env['VHOST_RUNS'] || Number.NaN);
+  const { VHOST_RUNS } = process.env;
+  const given = Number(VHOST_RUNS);
   return Number.isInteger(given) && given > 0 ? given : usual;
 }
 
 /** Whether VHOST_TEST_LONG asks for the long form of a test. */
-export const long = process.env['VHOST_TEST_LONG'] === '1';
+export const long = isLong();
+
+function isLong(): boolean {
+  const { VHOST_TEST_LONG } = process.env;
+  return VHOST_TEST_LONG === '1';
+}
 
 /** A sequence of numbers that its name and the seed of the run decide (xorshift of 32 bits, by Marsaglia). */
 export class Random {
