@@ -117,8 +117,15 @@ export class GuestMemory {
         'ERR_VHOST_IN_USE',
         `guest memory is in use by ${this.#users} device(s); close them first`,
       );
-    for (const region of this.#regions) region.unmap();
-    this.#regions.length = 0;
     this.#used.length = 0;
+    const failures: unknown[] = [];
+    for (const region of this.#regions.splice(0)) {
+      try {
+        region.unmap();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 }

@@ -68,7 +68,7 @@ export function clearHeader(bytes: Uint8Array, offset: number): void {
 export function writeHeader(bytes: Uint8Array, offset: number, header: NetHeader): void {
   checkOptions('header', header, headerOptions);
   const { gsoType = 'none' } = header;
-  if (!(gsoType in gsoTypes))
+  if (!Object.hasOwn(gsoTypes, gsoType))
     throw wrongValue('header.gsoType', `one of ${Object.keys(gsoTypes).join(', ')}`, gsoType);
   clearHeader(bytes, offset);
   bytes[offset + VIRTIO_NET_HDR_FLAGS_OFFSET] = header.needsChecksum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0;
