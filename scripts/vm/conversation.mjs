@@ -14,17 +14,21 @@ import { Control, MarkedStream } from './ports.mjs';
  * @property {number} status
  * @property {boolean} timedOut
  */
+/** @typedef {Map<import('./ports.mjs').PortName, Awaited<ReturnType<import('./ports.mjs').listenPort>>>} Ports */
 /**
- * @typedef {object} Conversation
- * @property {Map<import('./ports.mjs').PortName, Awaited<ReturnType<import('./ports.mjs').listenPort>>>} ports
+ * @typedef {object} Terms
+ * @property {Ports} ports
  * @property {Buffer} mark
  * @property {Streams} streams
  * @property {Promise<VmError>} lost settles when a part of the VM has ended
+ * @property {() => Promise<string>} console the last that the VM's kernel printed
  * @property {number} timeout in seconds
  * @property {AbortSignal | undefined} signal
  * @property {import('./packages.mjs').Say} say
  */
 
+// Under emulation, on a machine that is busy with other things, a start has been seen to take half a minute.
+const START_PATIENCE = 240_000;
 // Once the command has ended, its last output is on the way; then silence of this length means it will not come.
 const FLUSH_PATIENCE = 10_000;
 // What an interrupted command may take to tidy up.
@@ -51,110 +55,169 @@ export function statusOfSignal(name) {
 /**
  * Carries a command's streams to and from the VM until it has ended and all its output is here.
  *
- * @param {Conversation} conversation
+ * @param {Terms} terms
  * @returns {Promise<Outcome>}
  */
-export function converse({ ports, mark, streams, lost, timeout, signal, say }) {
+export function converse(terms) {
+  return new Conversation(terms).outcome;
+}
+
+class Conversation {
+  #terms;
   /** @type {Array<() => void>} */
-  const cleanup = [];
-  /** @type {Promise<Outcome>} */
-  const outcome = new Promise((resolve, reject) => {
-    /** @type {number | undefined} */
-    let status;
-    let ready = false;
-    let flushed = false;
-    /** @type {MarkedStream[]} */
-    const marked = [];
-    /** @type {NodeJS.Timeout | undefined} */
-    let silence;
-    /** @param {number} code @param {boolean} [timedOut] */
-    const finish = (code, timedOut = false) => resolve({ status: code, timedOut });
+  #cleanup = [];
+  /** @type {(outcome: Outcome) => void} */
+  #resolve = () => {};
+  /** @type {(reason: unknown) => void} */
+  #reject = () => {};
+  /** @type {MarkedStream[]} */
+  #marked = [];
+  /** @type {Control | undefined} */
+  #control;
+  #ready = false;
+  #flushed = false;
+  /** @type {number | undefined} the command's, once it has ended */
+  #status;
+  /** @type {NodeJS.Timeout | undefined} */
+  #silence;
 
-    const progress = () => {
-      if (status === undefined) return;
-      const ended = status;
-      clearTimeout(silence);
-      if (flushed && marked.every((stream) => stream.complete)) finish(ended);
-      else silence = setTimeout(finish, FLUSH_PATIENCE, ended);
-    };
-
-    /** @type {Control | undefined} */
-    let control;
-    void ports.get('control')?.connected.then((socket) => {
-      control = new Control(socket);
-      control.once('ready', () => {
-        ready = true;
-        say('');
-        if (streams.terminal) cleanup.push(streams.terminal.onResize((size) => control?.sendSize(size)));
-      });
-      control.once('failed', (why) =>
-        reject(new VmError('ERR_VM_DIED', `the VM gave up while it started: ${why}`)),
-      );
-      control.once('status', (text) => {
-        status = Number(text);
-        progress();
-      });
-      control.once('flushed', () => {
-        flushed = true;
-        progress();
-      });
+  /** @param {Terms} terms */
+  constructor(terms) {
+    this.#terms = terms;
+    /** @type {Promise<Outcome>} */
+    const settled = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
-
-    /** @param {'stdout' | 'stderr'} name @param {(chunk: Buffer) => void | Promise<void>} onData */
-    const carry = (name, onData) => {
-      const stream = new MarkedStream(mark);
-      marked.push(stream);
-      void ports
-        .get(name)
-        ?.connected.then(async (socket) => {
-          for await (const chunk of socket) {
-            const output = stream.push(chunk);
-            if (output.length > 0) await onData(output);
-            progress();
-          }
-          if (stream.rest().length > 0) await onData(stream.rest());
-        })
-        .catch(reject);
-    };
-    if (ports.has('stdout')) carry('stdout', streams.onStdout);
-    if (ports.has('stderr')) carry('stderr', streams.onStderr);
-    const { stdin, terminal } = streams;
-    if (stdin) {
-      void ports.get('stdin')?.connected.then((socket) => {
-        // The VM says a word when it listens; what is sent earlier would be lost.
-        socket.once('data', () => stdin.pipe(socket));
-        cleanup.push(() => stdin.unpipe(socket).pause());
-      });
-    }
-    if (terminal)
-      void ports.get('terminal')?.connected.then((socket) => cleanup.push(terminal.attach(socket)));
-
-    void lost.then((error) => {
-      if (status !== undefined && marked.every((stream) => stream.complete)) finish(status);
-      else reject(error);
-    });
-
-    const limit = setTimeout(finish, timeout * 1000, 124, true);
-    cleanup.push(
-      () => clearTimeout(limit),
-      () => clearTimeout(silence),
-    );
-
-    const interrupt = () => {
-      const name = signalOf(signal?.reason);
-      if (!ready) {
-        finish(statusOfSignal(name));
-        return;
-      }
-      control?.sendSignal(name.slice(3));
-      const grace = setTimeout(finish, INTERRUPT_PATIENCE, statusOfSignal(name));
-      cleanup.push(() => clearTimeout(grace));
-    };
+    this.outcome = settled.finally(() => this.#close());
+    const { streams, lost, timeout, signal } = terms;
+    this.#after(timeout * 1000, () => this.#finish(124, true));
+    this.#after(START_PATIENCE, () => void this.#judgeStart());
+    this.#whenConnected('control', (socket) => this.#listen(new Control(socket)));
+    this.#carry('stdout', streams.onStdout);
+    this.#carry('stderr', streams.onStderr);
+    this.#feed(streams);
+    void lost.then((error) => this.#lose(error));
+    const interrupt = () => this.#interrupt(signalOf(signal?.reason));
     signal?.addEventListener('abort', interrupt, { once: true });
-    cleanup.push(() => signal?.removeEventListener('abort', interrupt));
+    this.#cleanup.push(() => signal?.removeEventListener('abort', interrupt));
     if (signal?.aborted) interrupt();
-  });
-  return outcome.finally(() => {
-    for (const undo of cleanup) undo();
-  });
+  }
+
+  /**
+   * @param {import('./ports.mjs').PortName} name
+   * @param {(socket: import('node:net').Socket) => void | Promise<void>} use
+   */
+  #whenConnected(name, use) {
+    this.#terms.ports.get(name)?.connected.then(use).catch(this.#reject);
+  }
+
+  /** @param {Control} control */
+  #listen(control) {
+    const { streams, say } = this.#terms;
+    this.#control = control;
+    control.once('ready', () => {
+      this.#ready = true;
+      say('');
+      const { terminal } = streams;
+      if (terminal) this.#cleanup.push(terminal.onResize((size) => control.sendSize(size)));
+    });
+    control.once('failed', (why) => {
+      this.#reject(new VmError('ERR_VM_DIED', `the VM gave up while it started: ${why}`));
+    });
+    control.once('status', (text) => {
+      this.#status = Number(text);
+      this.#progress();
+    });
+    control.once('flushed', () => {
+      this.#flushed = true;
+      this.#progress();
+    });
+  }
+
+  /**
+   * @param {'stdout' | 'stderr'} name
+   * @param {(chunk: Buffer) => void | Promise<void>} onData
+   */
+  #carry(name, onData) {
+    if (!this.#terms.ports.has(name)) return;
+    const stream = new MarkedStream(this.#terms.mark);
+    this.#marked.push(stream);
+    this.#whenConnected(name, async (socket) => {
+      for await (const chunk of socket) {
+        const output = stream.push(chunk);
+        if (output.length > 0) await onData(output);
+        this.#progress();
+      }
+      if (stream.rest().length > 0) await onData(stream.rest());
+    });
+  }
+
+  /** @param {Streams} streams */
+  #feed({ stdin, terminal }) {
+    this.#whenConnected('stdin', (socket) => {
+      // The VM says a word when it listens; what is sent earlier would be lost.
+      socket.once('data', () => stdin?.pipe(socket));
+      this.#cleanup.push(() => stdin?.unpipe(socket).pause());
+    });
+    this.#whenConnected('terminal', (socket) => {
+      if (terminal) this.#cleanup.push(terminal.attach(socket));
+    });
+  }
+
+  /** The command has ended, or more of its output has arrived. */
+  #progress() {
+    const status = this.#status;
+    if (status === undefined) return;
+    clearTimeout(this.#silence);
+    if (this.#flushed && this.#isComplete()) this.#finish(status);
+    else this.#silence = setTimeout(() => this.#finish(status), FLUSH_PATIENCE);
+  }
+
+  #isComplete() {
+    return this.#marked.every((stream) => stream.complete);
+  }
+
+  /** @param {VmError} error */
+  #lose(error) {
+    if (this.#status !== undefined && this.#isComplete()) this.#finish(this.#status);
+    else this.#reject(error);
+  }
+
+  async #judgeStart() {
+    if (this.#ready) return;
+    const seconds = START_PATIENCE / 1000;
+    const told = `the VM did not start within ${seconds} s; try another --accel or --kernel. Its console ended with:`;
+    this.#reject(new VmError('ERR_VM_START', `${told}\n${await this.#terms.console()}`));
+  }
+
+  /** @param {NodeJS.Signals} name */
+  #interrupt(name) {
+    // Before the command has begun there is no one to tell.
+    if (!this.#ready) return this.#finish(statusOfSignal(name));
+    this.#control?.sendSignal(name.slice(3));
+    this.#after(INTERRUPT_PATIENCE, () => this.#finish(statusOfSignal(name)));
+  }
+
+  /**
+   * @param {number} status
+   * @param {boolean} [timedOut]
+   */
+  #finish(status, timedOut = false) {
+    this.#resolve({ status, timedOut });
+  }
+
+  /**
+   * @param {number} milliseconds
+   * @param {() => void} act
+   */
+  #after(milliseconds, act) {
+    const timer = setTimeout(act, milliseconds);
+    this.#cleanup.push(() => clearTimeout(timer));
+  }
+
+  #close() {
+    clearTimeout(this.#silence);
+    for (const undo of this.#cleanup) undo();
+  }
 }

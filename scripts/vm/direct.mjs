@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { signalOf } from './conversation.mjs';
-import { VmError } from './errors.mjs';
+import { codeOf, VmError } from './errors.mjs';
 import { completePath } from './programs.mjs';
 
 /**
@@ -26,7 +26,11 @@ export function runDirectly({ command, args, cwd, env, streams, signal, timeout 
     /** @param {NodeJS.Signals} name */
     const send = (name) => {
       // The group, as in a VM: a shell's children hear of it as well.
-      if (child.pid) process.kill(-child.pid, name);
+      try {
+        if (child.pid) process.kill(-child.pid, name);
+      } catch (error) {
+        if (codeOf(error) !== 'ESRCH') throw error;
+      }
     };
     const interrupt = () => send(signalOf(signal?.reason));
     const limit = setTimeout(() => {

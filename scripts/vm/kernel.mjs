@@ -1,6 +1,6 @@
-import { open, readdir, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { cacheFolder, exists } from './cache.mjs';
+import { cacheFolder, exists, makeOnce } from './cache.mjs';
 import { VmError } from './errors.mjs';
 import { resolvePackage, unpackPackage } from './packages.mjs';
 
@@ -12,7 +12,7 @@ import { resolvePackage, unpackPackage } from './packages.mjs';
  * @property {string} tree the folder with its modules
  */
 
-export const DEFAULT_KERNEL = '6.12';
+const DEFAULT_KERNEL = '6.12';
 
 /**
  * Which packages may stand for a kernel series; the first whose image is of that series is taken. A release's own
@@ -27,22 +27,34 @@ export function kernelPackages(series) {
 }
 
 /**
- * @param {string} wanted a series such as 6.12, or the path of an image or of an unpacked package
+ * @param {string | undefined} wanted a series such as 6.12, or the path of an image or of an unpacked package; without
+ *   one, the usual series, or else the series of the release
  * @param {Say} say
  * @returns {Promise<Kernel>}
  */
 export async function findKernel(wanted, say) {
-  return /^\d+\.\d+$/.test(wanted) ? packagedKernel(wanted, say) : kernelAt(resolve(wanted));
+  const series = wanted ?? DEFAULT_KERNEL;
+  if (!/^\d+\.\d+$/.test(series)) return kernelAt(resolve(series));
+  const pattern = new RegExp(`^linux-image-${series.replace('.', '\\.')}\\.`);
+  const found =
+    (await packagedKernel(series, pattern, say)) ??
+    (wanted === undefined ? await packagedKernel(series, /^linux-image-\d/, say) : undefined);
+  if (found) return found;
+  throw new VmError(
+    'ERR_VM_KERNEL',
+    `no package brings a ${series} kernel here. Update the lists (sudo apt-get update), choose another series, ` +
+      'or name an image: --kernel PATH',
+  );
 }
 
 /**
  * @param {string} series
+ * @param {RegExp} pattern which packages will do
  * @param {Say} say
- * @returns {Promise<Kernel>}
+ * @returns {Promise<Kernel | undefined>}
  */
-async function packagedKernel(series, say) {
+async function packagedKernel(series, pattern, say) {
   const kept = join(cacheFolder(), 'kernels');
-  const pattern = new RegExp(`^linux-image-${series.replace('.', '\\.')}\\.`);
   const entries = await readdir(kept).catch(() => []);
   const [newest] = entries
     .filter((name) => pattern.test(name) && !name.includes('.draft'))
@@ -50,18 +62,15 @@ async function packagedKernel(series, say) {
   if (newest) return kernelIn(join(kept, newest));
   say(`looking for a ${series} kernel`);
   const name = await resolvePackage(kernelPackages(series), pattern, say);
-  if (!name) {
-    throw new VmError(
-      'ERR_VM_KERNEL',
-      `no package brings a ${series} kernel here. Update the lists (sudo apt-get update), choose another series, ` +
-        'or name an image: --kernel PATH',
-    );
-  }
+  if (!name) return undefined;
   const folder = join(kept, name);
-  await unpackPackage(name, folder, say);
-  // Ubuntu keeps the modules in a package of their own.
-  if (!(await modulesIn(folder)))
-    await unpackPackage(name.replace('-image-', '-modules-'), join(folder, 'modules'), say);
+  await mkdir(kept, { recursive: true });
+  await makeOnce(folder, async (draft) => {
+    await unpackPackage(name, draft, say);
+    // Ubuntu keeps the modules in a package of their own.
+    if (await modulesIn(draft)) return;
+    await unpackPackage(name.replace('-image-', '-modules-'), join(draft, 'modules'), say);
+  });
   return kernelIn(folder);
 }
 

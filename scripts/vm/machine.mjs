@@ -35,15 +35,22 @@ export async function makeRunFolder() {
   return realpath(await mkdtemp(join(parent, `${PREFIX}${process.pid}-`)));
 }
 
-/** Removes the folders of runs that were killed. */
+/**
+ * Removes the folders of runs that were killed.
+ *
+ * @returns {Promise<number>} how many other runs are alive
+ */
 export async function sweepRunFolders() {
+  let alive = 0;
   for (const parent of new Set([tmpdir(), '/tmp'])) {
     for (const name of await readdir(parent).catch(() => [])) {
       const owner = name.startsWith(PREFIX) ? /^(\d+)-/.exec(name.slice(PREFIX.length))?.[1] : undefined;
-      if (owner && !isAlive(Number(owner)))
-        await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+      if (!owner) continue;
+      if (isAlive(Number(owner))) alive += 1;
+      else await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
     }
   }
+  return alive;
 }
 
 /**
@@ -86,7 +93,8 @@ export async function runMachine(boot, errand, streams, { folder, timeout, signa
     const qemu = supervise('QEMU', boot.qemu, qemuArguments(machine));
     started.unshift(qemu);
     const lost = firstLoss(started, consoleFile);
-    return await converse({ ports, mark, streams, lost, timeout, signal, say: boot.say });
+    const console = async () => lastLines(await readConsole(consoleFile));
+    return await converse({ ports, mark, streams, lost, console, timeout, signal, say: boot.say });
   } finally {
     // Without QEMU the others have nothing to do and end by themselves, with all that they started.
     for (const part of started) await part.stop(part.name === 'QEMU' ? 0 : 1000);
@@ -123,8 +131,7 @@ async function firstLoss(parts, consoleFile) {
   await sleep(300);
   const qemu = parts.find((part) => part.name === 'QEMU' && part.ended !== undefined);
   const culprit = first.ended === 'exit status 0' && qemu ? qemu : first;
-  const console = await readFile(consoleFile, 'latin1').catch(() => '');
-  return lossError(culprit.name, culprit.ended ?? '', culprit.said(), console);
+  return lossError(culprit.name, culprit.ended ?? '', culprit.said(), await readConsole(consoleFile));
 }
 
 /**
@@ -135,12 +142,25 @@ async function firstLoss(parts, consoleFile) {
  * @returns {VmError}
  */
 export function lossError(name, how, said, console) {
-  // What led to a panic stands before it, and what follows is the kernel's own trace.
-  const told = console.replaceAll('\r', '').replace(/(Kernel panic - [^\n]*\n).*/s, '$1');
-  const lines = told.trimEnd().split('\n').slice(-25).join('\n');
+  const lines = lastLines(console);
   const panic = name === 'QEMU' ? /Kernel panic - not syncing: (.*)/.exec(console)?.[1]?.trim() : undefined;
   const parts = [panic ? `the kernel in the VM panicked: ${panic}` : `${name} ended under the VM (${how})`];
   if (said) parts.push(`${name} said:\n${said}`);
   if (lines) parts.push(`the VM's console ended with:\n${lines}`);
   return new VmError(panic ? 'ERR_VM_PANIC' : 'ERR_VM_DIED', parts.join('\n'));
+}
+
+/** @param {string} path */
+async function readConsole(path) {
+  return readFile(path, 'latin1').catch(() => '');
+}
+
+/**
+ * @param {string} console
+ * @returns {string}
+ */
+function lastLines(console) {
+  // What led to a panic stands before it, and what follows is the kernel's own trace.
+  const told = console.replaceAll('\r', '').replace(/(Kernel panic - [^\n]*\n).*/s, '$1');
+  return told.trimEnd().split('\n').slice(-25).join('\n');
 }

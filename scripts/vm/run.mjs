@@ -7,7 +7,7 @@ import { runDirectly } from './direct.mjs';
 import { codeOf, VmError } from './errors.mjs';
 import { deviceOnHost } from './host.mjs';
 import { buildInitrd } from './initrd.mjs';
-import { DEFAULT_KERNEL, findKernel } from './kernel.mjs';
+import { findKernel } from './kernel.mjs';
 import { makeRunFolder, runMachine, sweepRunFolders } from './machine.mjs';
 import { needPrograms } from './packages.mjs';
 import { findProgram } from './programs.mjs';
@@ -107,7 +107,7 @@ async function runInVm(options, say) {
   await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
   const qemu = (await findProgram('qemu-system-x86_64')) ?? 'qemu-system-x86_64';
   const server = await findFileServer(say);
-  const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, say);
+  const kernel = await findKernel(options.kernel, say);
   const initrd = await buildInitrd(kernel, say);
   signal?.throwIfAborted();
   const folder = await makeRunFolder();
@@ -133,8 +133,9 @@ async function runInVm(options, say) {
     const outcome = await runMachine(boot, inside, streams, { folder, timeout, signal });
     return { ...result(outcome), where: 'vm', kernel: kernel.version, accel };
   } finally {
-    await build.tidy();
     await rm(folder, { recursive: true, force: true });
+    // Another run may have the same empty folder mounted, and would lose it.
+    if ((await sweepRunFolders()) === 0) await build.tidy();
   }
 }
 
@@ -144,9 +145,16 @@ async function runInVm(options, say) {
  * @returns {Promise<string>}
  */
 async function scratchFolder({ VHOST_SCRATCH: given }, folder) {
-  const scratch = given || join(folder, 'scratch');
-  await mkdir(scratch, { recursive: true });
-  return realpath(scratch);
+  const path = given || join(folder, 'scratch');
+  await mkdir(path, { recursive: true });
+  const scratch = await realpath(path);
+  if (`${CHECKOUT}/`.startsWith(scratch.endsWith('/') ? scratch : `${scratch}/`)) {
+    throw new VmError(
+      'ERR_VM_USAGE',
+      `VHOST_SCRATCH=${path} would let the VM change this very checkout; name another`,
+    );
+  }
+  return scratch;
 }
 
 /** @param {RunOptions} options */
