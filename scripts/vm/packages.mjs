@@ -158,12 +158,29 @@ export async function needPrograms(programs, say) {
     async () => {
       const still = await missingPackages(programs);
       if (still.length === 0) return;
-      // Lists that are missing altogether were updated by this; lists that are old may lack one package.
-      if ((await known(still, say)).length < still.length) await aptGet(['update'], 'apt-get update');
+      if ((await known(still, say)).length < still.length) {
+        // Lists that are missing altogether are updated by now; old ones may lack one package.
+        await aptGet(['update'], 'apt-get update');
+        await refuseUnknown(still, say);
+      }
       say(`installing ${still.join(' ')}`);
       await aptGet(['install', '--no-install-recommends', ...still], command);
     },
     { onWait: () => say('waiting for another run that installs packages') },
+  );
+}
+
+/**
+ * @param {string[]} names
+ * @param {Say} say
+ */
+async function refuseUnknown(names, say) {
+  const there = await known(names, say);
+  const absent = names.filter((name) => !there.includes(name));
+  if (absent.length === 0) return;
+  throw new VmError(
+    'ERR_VM_PACKAGE',
+    `apt knows no package ${absent.join(', ')}; install what brings the program, and leave out its --need`,
   );
 }
 
