@@ -95,7 +95,7 @@ export class ReceiveQueue {
         const buffers = this.#mergeable ? readNumBuffers(pool.bytes, pool.offset(buffer)) : 1;
         if (length < HEADER_SIZE || buffers < 1 || buffers > ring.size) {
           this.#corrupt(i, count, `gave a frame of ${length} bytes in ${buffers} buffers`);
-          return taken;
+          break;
         }
         this.#first = buffer;
         this.#missing = buffers;
@@ -109,8 +109,11 @@ export class ReceiveQueue {
     }
     this.frameCount += taken;
     this.byteCount += this.bytes;
-    // vhost_add_used_n() publishes all buffers of a frame at once.
-    if (this.#missing > 0 && ring.reapable === 0 && ring.corruption === undefined)
+    if (ring.corruption !== undefined) {
+      this.#dropPartial();
+      this.corruption ??= ring.corruption;
+    } else if (this.#missing > 0 && ring.reapable === 0)
+      // vhost_add_used_n() publishes all buffers of a frame at once.
       this.#corrupt(count, count, `ended a frame ${this.#missing} buffers too early`);
     return taken;
   }
@@ -126,7 +129,7 @@ export class ReceiveQueue {
    */
   settle(base?: number): void {
     const { ring, ledger } = this;
-    if (base !== undefined && ring.lost(base) <= 0) return;
+    if (base !== undefined && ring.lost(base) === 0 && this.corruption === undefined) return;
     this.#dropPartial();
     for (let count = ring.reap(); count > 0; count = ring.reap()) {
       ledger.complete(ring.heads, count);

@@ -63,12 +63,15 @@ export class TransmitQueue {
    */
   post(first: number): number {
     const { pool, ring, ledger } = this;
-    let bytes = pool.length[first]!;
-    let buffers = 1;
-    for (let buffer = pool.next[first]!; buffer !== -1; buffer = pool.next[buffer]!) {
-      bytes += pool.length[buffer]!;
-      buffers++;
-    }
+    let bytes = 0;
+    let buffers = 0;
+    let next = first;
+    do {
+      bytes += this.#checkBuffer(next);
+      if (++buffers > pool.count)
+        throw new VhostRangeError(`the buffers of a frame must end; those from buffer ${first} go round`);
+      next = pool.next[next]!;
+    } while (next !== -1);
     this.#check(first, bytes);
     if (ledger.inFlight >= this.#maxFrames || ledger.bytesInFlight + bytes > this.#maxBytes)
       return this.#full();
@@ -122,7 +125,7 @@ export class TransmitQueue {
    */
   settle(base?: number): void {
     const { ring, ledger } = this;
-    if (base !== undefined && ring.lost(base) <= 0) return;
+    if (base !== undefined && ring.lost(base) === 0) return;
     while (this.reap() > 0);
     const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
@@ -138,17 +141,31 @@ export class TransmitQueue {
     }
   }
 
+  /** Every buffer of a frame is checked before any of it is posted; the bytes it holds. */
+  #checkBuffer(buffer: number): number {
+    const { pool } = this;
+    if (!pool.isLeased(buffer))
+      throw new VhostRangeError(`buffer ${buffer} is not out on lease; lease it before it is posted`);
+    const length = pool.length[buffer]!;
+    if (length > pool.bufferSize)
+      throw new VhostRangeError(`buffer ${buffer} holds ${pool.bufferSize} bytes; its length is ${length}`);
+    return length;
+  }
+
   #check(first: number, bytes: number): void {
     const { pool } = this;
     const start = pool.offset(first);
-    if (!pool.isLeased(first))
-      throw new VhostRangeError(`buffer ${first} is not out on lease; lease it before it is posted`);
     if (pool.length[first]! < HEADER_SIZE)
       throw new VhostRangeError(
         `the first buffer of a frame holds its ${HEADER_SIZE} bytes of header; buffer ${first} has ${pool.length[first]}`,
         'ERR_VHOST_BAD_HEADER',
       );
     checkHeader(pool.bytes, start, bytes);
+    // It would wait for ever.
+    if (bytes > this.#maxBytes)
+      throw new VhostRangeError(
+        `a frame has at most maxInFlight.bytes, ${this.#maxBytes}; this has ${bytes} with its header`,
+      );
     const frame = bytes - HEADER_SIZE;
     if (frame <= this.mtu + LINK_OVERHEAD) return;
     if (!isSegmented(pool.bytes, start))
