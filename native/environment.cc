@@ -99,8 +99,10 @@ void Environment::FinishTeardown() {
   if (!ending_ || hook_ == nullptr || closing_pollers_ != 0 || !working_.empty()) return;
   CloseAll(Kind::kVhost);
   CloseAll(Kind::kOther);
-  for (const auto& entry : mappings_)
+  for (const auto& entry : mappings_) {
     munmap(reinterpret_cast<void*>(entry.first), entry.second.size);
+    napi_delete_reference(env_, entry.second.buffer);
+  }
   mappings_.clear();
   // The last thing done here: what follows may delete this object and unload this library.
   napi_remove_async_cleanup_hook(std::exchange(hook_, nullptr));
