@@ -98,7 +98,8 @@ export class NetworkInterface {
 
   close(): void {
     if (this.#fd === -1) return;
-    this.#kernel.descriptor.close(this.#fd);
+    const fd = this.#fd;
     this.#fd = -1;
+    this.#kernel.descriptor.close(fd);
   }
 }

@@ -54,8 +54,11 @@ export class OpenBackend implements Backend {
     if (this.#fd === -1) return;
     const fd = this.#fd;
     this.#fd = -1;
-    this.interface.close();
-    this.#kernel.descriptor.close(fd);
+    try {
+      this.interface.close();
+    } finally {
+      this.#kernel.descriptor.close(fd);
+    }
   }
 }
 
@@ -79,7 +82,13 @@ export function openWhole(
       },
     });
   } catch (error) {
-    for (const step of undo.reverse()) step();
+    for (const step of undo.reverse()) {
+      try {
+        step();
+      } catch {
+        // What failed first is what the caller is told.
+      }
+    }
     throw error;
   }
 }

@@ -94,6 +94,8 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
     throw wrongType('vhost', 'a path or a Vhost', vhost);
 
   const teardown = new Teardown();
+  // Closed here where opening fails before the queues have it; its `close` is idempotent.
+  if (typeof vhost === 'object') teardown.add(() => vhost.close());
   try {
     const ringBytes = queuePairBytes(
       receiveSize,
@@ -124,7 +126,7 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
     });
     return { pair, slot, memory, budgets, teardown };
   } catch (error) {
-    await teardown.run();
+    await teardown.undo();
     throw error;
   }
 }

@@ -92,7 +92,7 @@ export class Nic extends EventEmitter<NicEventMap> {
       await nic.#attach();
     } catch (error) {
       nic = undefined;
-      await parts.teardown.run();
+      await parts.teardown.undo();
       throw error;
     }
     if (openChannel.hasSubscribers) openChannel.publish({ nic });

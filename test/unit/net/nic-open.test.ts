@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict';
+import { openTap } from '../../../lib/backend/tap.js';
+import { FramePool } from '../../../lib/memory/frame-pool.js';
+import { GuestMemory } from '../../../lib/memory/guest-memory.js';
+import { Nic } from '../../../lib/net/nic.js';
+import type { NicOptions } from '../../../lib/net/nic-open.js';
+import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
+import { FakeKernel, type Refusal } from '../../support/fake-kernel.js';
+import { ModelWorker } from '../../support/model-worker.js';
+import { openNic } from '../../support/open-nic.js';
+
+/** Every way to open a Nic, with all that it may ask of the kernel. */
+const ways: [string, (kernel: FakeKernel) => Omit<NicOptions, 'kernel'>][] = [
+  [
+    'tap',
+    () => ({
+      tap: {
+        name: 'tap0',
+        mtu: 9000,
+        mac: '02:00:00:00:00:aa',
+        offloads: true,
+        persist: false,
+        owner: 1000,
+        group: 1000,
+        sendBuffer: 0x10_0000,
+      },
+      busyPoll: 50,
+    }),
+  ],
+  [
+    'macvtap',
+    (kernel) => {
+      kernel.tun.addMacvtap('mv0');
+      return { macvtap: { name: 'mv0', offloads: ['csum', 'tso4'] } };
+    },
+  ],
+  [
+    'packet socket',
+    (kernel) => {
+      kernel.interfaces.add('ether', 'eth7');
+      return { packet: { name: 'eth7', bypassQdisc: true, offloads: true } };
+    },
+  ],
+  ['descriptor of the caller', (kernel) => ({ fd: { fd: kernel.callersDescriptor('tap'), kind: 'tap' } })],
+];
+
+async function openWith(kernel: FakeKernel, way: (kernel: FakeKernel) => object): Promise<Nic> {
+  kernel.attachDevice(new ModelWorker());
+  return Nic.open({ ...way(kernel), queueSize: 8, kernel });
+}
+
+describe('Nic.open with a kernel that refuses', () => {
+  for (const [name, way] of ways)
+    it(`leaks nothing wherever it refuses, and says where (${name})`, async () => {
+      const good = new FakeKernel();
+      const nic = await openWith(good, way);
+      const count = good.refusable;
+      await nic.close();
+      good.assertNothingLeft();
+      assert.ok(count > 25, `${count} calls open a Nic`);
+
+      for (let n = 1; n <= count; n++) {
+        const kernel = new FakeKernel();
+        kernel.failAt(n, 'EPERM');
+        const opening = openWith(kernel, way);
+        const { name: call } = good.calls.find(({ number }) => number === n)!;
+        await assert.rejects(
+          opening,
+          (error: Refusal) => {
+            const injected = kernel.refusals[0]!;
+            if (name === 'descriptor of the caller' && error.code === 'ERR_VHOST_OUT_OF_RANGE') {
+              // What the descriptor is not, each with its reason.
+              assert.match(error.message, /EPERM/);
+              return true;
+            }
+            assert.equal(error.code, 'EPERM', `call ${n}, ${call}: ${error}`);
+            assert.equal(error.errno, -1);
+            assert.equal(error.syscall, injected.syscall);
+            assert.equal(error.request, injected.request, `call ${n}, ${call}`);
+            assert.equal(error.queue, injected.queue);
+            return true;
+          },
+          `call ${n}, ${call}`,
+        );
+        kernel.assertNothingLeft();
+      }
+    });
+
+  it('says what failed first even where closing fails as well', async () => {
+    const [[, way]] = ways as [(typeof ways)[0]];
+    const good = new FakeKernel();
+    await (await openWith(good, way)).close();
+    const count = good.callNames.indexOf('poller.close');
+    for (let n = 1; n < count; n++) {
+      const kernel = new FakeKernel();
+      kernel.failAt(n, 'EPERM');
+      kernel.failOn('descriptor.close', 'EIO', { remaining: 100 });
+      kernel.failOn('memory.unmap', 'EIO', { remaining: 100 });
+      kernel.failOn('vhost.netDetachBackend', 'EIO', { remaining: 100 });
+      await openWith(kernel, way).then(
+        (nic) => nic.close().catch(() => {}),
+        (error: Refusal) => assert.equal(error.code, 'EPERM'),
+      );
+      kernel.assertNothingLeft();
+    }
+  });
+
+  it('says the request and the queue of every refused step', async () => {
+    const kernel = new FakeKernel();
+    kernel.failOn('vhost.setVringAddr', 'EFAULT', { skip: 1 });
+    await assert.rejects(openNic({}, kernel), {
+      code: 'EFAULT',
+      syscall: 'ioctl',
+      request: 'VHOST_SET_VRING_ADDR',
+      queue: 1,
+    });
+  });
+
+  it('tells what mends it where that is known', async () => {
+    const kernel = new FakeKernel();
+    kernel.failOn('vhost.open', 'ENOENT');
+    await assert.rejects(openNic({}, kernel), {
+      code: 'ENOENT',
+      hint: /modprobe vhost_net/,
+      path: '/dev/vhost-net',
+    });
+    kernel.privileges.netAdmin = false;
+    await assert.rejects(openNic({}, kernel), { code: 'EPERM', request: 'TUNSETIFF', hint: /CAP_NET_ADMIN/ });
+    kernel.assertNothingLeft();
+  });
+
+  it('refuses a device without the features that it stands on', async () => {
+    const kernel = new FakeKernel({ features: 1n << 29n });
+    await assert.rejects(openNic({}, kernel), {
+      code: 'ERR_VHOST_UNSUPPORTED',
+      message: 'the device must offer features 0x100000000; it offers 0x20000000',
+    });
+    kernel.assertNothingLeft();
+  });
+
+  it('works with a device that has no more than those', async () => {
+    const { nic, kernel, worker } = await openNic({}, new FakeKernel({ features: 1n << 32n }));
+    assert.equal(nic.features, 1n << 32n);
+    await nic.send(new Uint8Array(60).fill(1));
+    await nic.drain();
+    assert.equal(worker.sent.length, 1);
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+});
+
+describe('Nic.close with a kernel that refuses', () => {
+  for (const [name, way] of ways)
+    it(`leaks nothing wherever it refuses, and says where (${name})`, async () => {
+      const good = new FakeKernel();
+      const nic = await openWith(good, way);
+      const before = good.refusable;
+      await nic.close();
+      const count = good.refusable - before;
+      assert.ok(count > 8, `${count} calls close a Nic`);
+
+      for (let n = 1; n <= count; n++) {
+        const kernel = new FakeKernel();
+        const opened = await openWith(kernel, way);
+        const { name: call, args } = good.calls.find(({ number }) => number === before + n)!;
+        const told: unknown[] = [];
+        opened.on('error', (error) => told.push(error));
+        kernel.failAt(before + n, 'EIO');
+        await assert.rejects(opened.close(), (error: Refusal) => {
+          assert.equal(error.code, 'EIO', `call ${n}, ${call}(${args})`);
+          assert.equal(error.syscall, kernel.refusals[0]!.syscall);
+          assert.equal(error.request, kernel.refusals[0]!.request);
+          return true;
+        });
+        kernel.assertNothingLeft();
+        assert.equal(opened.closed, true);
+        await assert.rejects(opened.close(), { code: 'EIO' }, 'and again the same');
+        assert.equal(opened.tx.ledger.inFlight, 0);
+        assert.equal(opened.rx.ledger.inFlight, 0);
+        assert.equal(opened.pool.free, opened.pool.count);
+      }
+    });
+});
+
+describe('Nic.open', () => {
+  it('asks for everything in the order of the contract', async () => {
+    const { nic, kernel } = await openNic();
+    const order = kernel.callNames.filter((name) => name.startsWith('vhost.'));
+    const first = (name: string): number => order.indexOf(`vhost.${name}`);
+    const last = (name: string): number => order.lastIndexOf(`vhost.${name}`);
+    assert.equal(first('open'), 0);
+    assert.equal(first('setOwner'), 1);
+    for (const [before, after] of [
+      ['setFeatures', 'setMemTable'],
+      ['setMemTable', 'setVringNum'],
+      ['setVringNum', 'setVringAddr'],
+      ['setVringKick', 'netSetBackend'],
+      ['setVringCall', 'netSetBackend'],
+      ['setVringErr', 'netSetBackend'],
+      ['setVringBase', 'netSetBackend'],
+    ] as const)
+      assert.ok(first(before) !== -1 && first(before) < first(after), `${before} comes before ${after}`);
+    assert.ok(last('setVringAddr') < first('netSetBackend'));
+    await nic.close();
+    const closing = kernel.callNames;
+    const at = (name: string): number => closing.lastIndexOf(name);
+    assert.ok(at('poller.close') < closing.indexOf('vhost.netDetachBackend'), 'no event comes any more');
+    assert.equal(closing.filter((name) => name === 'vhost.netDetachBackend').length, 2);
+    assert.equal(at('memory.unmap'), closing.length - 1, 'memory outlives everything');
+    assert.deepEqual(kernel.notes, [], 'every queue was detached before the device was closed');
+    kernel.assertNothingLeft();
+  });
+
+  it('fills the receive ring before the queue starts', async () => {
+    const { nic, worker } = await openNic();
+    assert.equal(worker.model(0).available(), 8);
+    await nic.close();
+  });
+
+  it('refuses options that break a rule, before it asks the kernel for anything', async () => {
+    const wrong: [object, RegExp][] = [
+      [{}, /^options must be such that one of tap, macvtap, packet, fd or backend is named/],
+      [{ tap: 'a', packet: 'b' }, /^options must be made of exactly one of/],
+      [{ tap: 'x'.repeat(16) }, /^tap\.name must be an interface name of 1 to 15 bytes \(this one has 16\)/],
+      [{ tap: 'a', queueSize: 100 }, /^queueSize must be a power of two/],
+      [{ tap: 'a', queueSize: { receive: 0 } }, /^queueSize\.receive must be a whole number/],
+      [{ tap: 'a', queueSize: { transmit: 65_536 } }, /^queueSize\.transmit must be/],
+      [{ tap: 'a', queueSize: { send: 8 } }, /^queueSize must be made of the options receive, transmit/],
+      [{ tap: 'a', bufferSize: 100 }, /^bufferSize must be a whole number from 128/],
+      [{ tap: 'a', buffers: 1 }, /^buffers must be a whole number from 2/],
+      [{ tap: 'a', maxInFlight: { frames: 0 } }, /^maxInFlight\.frames must be/],
+      [{ tap: 'a', maxInFlight: { bytes: 0 } }, /^maxInFlight\.bytes must be/],
+      [{ tap: 'a', budget: { frames: 0 } }, /^budget\.frames must be/],
+      [{ tap: 'a', budget: { bytes: 0 } }, /^budget\.bytes must be/],
+      [{ tap: 'a', busyPoll: -1 }, /^busyPoll must be/],
+      [{ tap: 'a', vhost: 7 }, /^vhost must be a path or a Vhost/],
+      [{ tap: 'a', queuesize: 8 }, /did you mean "queueSize"\?/],
+      [{ tap: 'a', hugePageSize: -1 }, /^hugePageSize must be/],
+    ];
+    for (const [options, message] of wrong) {
+      const kernel = new FakeKernel();
+      await assert.rejects(Nic.open({ ...options, kernel } as never), (error: Error & { code: string }) => {
+        assert.match(error.code, /^ERR_VHOST_(OUT_OF_RANGE|INVALID_ARGUMENT)$/);
+        assert.match(error.message, message);
+        return true;
+      });
+      kernel.assertNothingLeft();
+    }
+  });
+
+  it('refuses a second Nic on the same tap, and leaves the first alone', async () => {
+    const { nic, kernel } = await openNic();
+    const open = kernel.openDescriptors().length;
+    await assert.rejects(Nic.open({ tap: 'tap0', kernel }), {
+      code: 'EBUSY',
+      request: 'TUNSETIFF',
+      hint: /open already/,
+    });
+    assert.equal(kernel.openDescriptors().length, open);
+    await nic.send(new Uint8Array(60));
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('opens the device that it is told to, by path or ready', async () => {
+    const kernel = new FakeKernel();
+    await assert.rejects(openNic({ vhost: '/dev/null' }, kernel), { code: 'ENOENT', path: '/dev/null' });
+    const vhost = KernelVhost.open({ kernel });
+    const { nic } = await openNic({ vhost }, kernel);
+    await nic.close();
+    assert.throws(() => vhost.fd, { code: 'ERR_VHOST_CLOSED' }, "it became the Nic's to close");
+    kernel.assertNothingLeft();
+  });
+
+  it('closes a device that it was given, wherever it fails', async () => {
+    for (const name of ['memory.create', 'tun.setIff', 'eventfd.create', 'vhost.setOwner']) {
+      const kernel = new FakeKernel();
+      const vhost = KernelVhost.open({ kernel });
+      kernel.failOn(name, 'ENOMEM');
+      await assert.rejects(openNic({ vhost }, kernel), { code: 'ENOMEM' });
+      kernel.assertNothingLeft();
+    }
+  });
+
+  it('leaves a backend that it was given to the caller', async () => {
+    const kernel = new FakeKernel();
+    const backend = openTap({ name: 'tap3' }, kernel);
+    const { nic } = await openNic({ tap: undefined, backend } as never, kernel);
+    assert.equal(nic.backend, backend);
+    assert.equal(nic.name, 'tap3');
+    await nic.close();
+    assert.equal(backend.alive(), true);
+    backend.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('shares memory and buffers with another Nic', async () => {
+    const kernel = new FakeKernel();
+    const memory = new GuestMemory(kernel);
+    memory.addRegion({ size: 1 << 20 });
+    const pool = new FramePool(memory, 2048, 64);
+    const shared = { memory, pool };
+    const first = await openNic({ tap: 'tap0', shared }, kernel);
+    const { worker } = first;
+    await first.nic.send(new Uint8Array(60).fill(1));
+    await first.nic.drain();
+    assert.equal(worker.sent.length, 1);
+    const second = await openNic({ tap: 'tap1', shared }, kernel);
+    assert.equal(second.nic.pool, first.nic.pool);
+    await second.nic.send(new Uint8Array(60).fill(2));
+    await second.nic.drain();
+    assert.equal(second.worker.sent[0]!.frame[0], 2);
+    await first.nic.close();
+    assert.throws(() => memory.close(), { code: 'ERR_VHOST_IN_USE' });
+    await second.nic.close();
+    assert.equal(pool.free, pool.count);
+    memory.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('tells vhost to supply the header where the backend carries none', async () => {
+    const kernel = new FakeKernel();
+    kernel.interfaces.add('ether', 'eth7');
+    const { nic } = await openNic({ tap: undefined, packet: 'eth7' } as never, kernel);
+    assert.equal((nic.features >> 27n) & 1n, 1n, 'VHOST_NET_F_VIRTIO_NET_HDR');
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+});
