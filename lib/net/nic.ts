@@ -70,7 +70,9 @@ export class Nic extends EventEmitter<NicEventMap> {
     this.pool = pair.transmit.pool;
     this.memory = memory;
     const corrupted = (queue: number) => (error: VhostError) => this.#fail([queue], error);
-    this.#sender = new Sender(this.tx, budgets.transmit, corrupted(VHOST_NET_VQ_TX));
+    this.#sender = new Sender(this.tx, budgets.transmit, corrupted(VHOST_NET_VQ_TX), () =>
+      this.#receiver.refill(),
+    );
     this.#receiver = new Receiver(this.rx, budgets.receive, corrupted(VHOST_NET_VQ_RX), () =>
       this.#sender.makeRoom(),
     );

@@ -1,3 +1,5 @@
+import { wrongValue } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import { HEADER_SIZE, type NetHeader, readHeader } from './header.js';
 import type { ReceiveQueue } from './receive-queue.js';
@@ -76,13 +78,13 @@ export class ReceiveBatch implements Iterable<Uint8Array> {
   }
 
   #at(index: number): number {
-    const first = this.#released ? undefined : this.#first[index];
-    if (first === undefined)
-      throw new RangeError(
-        this.#released
-          ? 'the batch was released; keep() it to hold it beyond the next step of an iteration'
-          : `index must be below the ${this.length} frames of the batch; received ${index}`,
+    if (this.#released)
+      throw new VhostError(
+        'ERR_VHOST_NOT_LEASED',
+        'the batch was released; keep() it to hold it beyond the next step of an iteration',
       );
+    const first = this.#first[index];
+    if (first === undefined) throw wrongValue('index', `below the ${this.length} frames of the batch`, index);
     return first;
   }
 }

@@ -65,7 +65,9 @@ export class Receiver {
           try {
             yield batch;
           } finally {
-            if (!batch.kept) batch.release();
+            // A batch that is kept does not come back: others take its place in the ring now, or none may ever.
+            if (batch.kept) this.refill();
+            else batch.release();
           }
           continue;
         }
@@ -74,6 +76,8 @@ export class Receiver {
         await queue.ready({ signal });
         budget.renew();
       }
+    } catch (error) {
+      if (!this.#ended || error !== this.#refusal) throw error;
     } finally {
       this.#receiving = false;
     }
@@ -94,7 +98,7 @@ export class Receiver {
   end(error: Error): void {
     this.#refusal = error;
     this.#ended = true;
-    this.#queue.calls.wake();
+    this.#queue.calls.fail(error);
   }
 
   /** Receives again after `stop`. */

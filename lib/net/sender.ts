@@ -25,6 +25,7 @@ export class Sender {
   readonly #queue: TransmitQueue;
   readonly #budget: Budget;
   readonly #corrupted: (error: VhostError) => void;
+  readonly #released: () => void;
   readonly #idle = new Waiters();
   #waiting: Waiting | undefined;
   #round: NodeJS.Immediate | undefined;
@@ -32,17 +33,27 @@ export class Sender {
   #active = false;
   #refusal: Error | undefined;
 
-  /** `corrupted` is told when the device lied in the ring; it then calls `stop`. */
-  constructor(queue: TransmitQueue, budget: Budget, corrupted: (error: VhostError) => void) {
+  /** `corrupted` is told when the device lied in the ring and then calls `stop`; `released`, when buffers came back. */
+  constructor(
+    queue: TransmitQueue,
+    budget: Budget,
+    corrupted: (error: VhostError) => void,
+    released: () => void,
+  ) {
     this.#queue = queue;
     this.#budget = budget;
     this.#corrupted = corrupted;
+    this.#released = released;
   }
 
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
     this.#usable();
     checkFrame('frame', frame);
-    if (this.#waiting !== undefined || this.#post(frame, header) === -1) return false;
+    if (this.#waiting !== undefined) return false;
+    if (this.#post(frame, header) === -1) {
+      this.#checkRing();
+      return false;
+    }
     this.#flush();
     return true;
   }
@@ -61,8 +72,12 @@ export class Sender {
       );
     const submission = new Submission(frames.length);
     const waiting = { submission, frames, header };
-    if (this.#postWaiting(waiting)) return submission;
+    const refusal = this.#postWaiting(waiting);
+    if (refusal !== undefined && submission.posted === 0) throw refusal;
+    if (refusal !== undefined || submission.posted === submission.size) return submission;
     this.#waiting = waiting;
+    this.#expectCall();
+    this.#checkRing();
     if (signal !== undefined) {
       const withdraw = (): void => this.#withdraw(signal.reason, submission);
       signal.addEventListener('abort', withdraw, { once: true });
@@ -108,6 +123,7 @@ export class Sender {
       }
     } while (ledger.inFlight > 0 && ring.enableCalls());
     this.makeRoom();
+    this.#released();
     if (!this.#drained) return;
     this.#active = false;
     this.#idle.wake();
@@ -115,8 +131,11 @@ export class Sender {
 
   /** Posts frames that waited for room, where there is some. */
   makeRoom(): void {
-    if (this.#waiting === undefined) return;
-    if (this.#postWaiting(this.#waiting)) this.#waiting = undefined;
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    const refusal = this.#postWaiting(waiting);
+    if (refusal !== undefined || waiting.submission.posted === waiting.submission.size)
+      this.#waiting = undefined;
   }
 
   /** Ends every wait with an error and refuses whatever comes, until `resume`. */
@@ -142,8 +161,8 @@ export class Sender {
     if (this.#refusal !== undefined) throw this.#refusal;
   }
 
-  /** Posts what there is room for; true where nothing is left to wait. */
-  #postWaiting({ submission, frames, header }: Waiting): boolean {
+  /** Posts what there is room for; the error where a frame breaks a rule, in which case no more are posted. */
+  #postWaiting({ submission, frames, header }: Waiting): unknown {
     const before = submission.posted;
     try {
       while (submission.posted < submission.size) {
@@ -151,13 +170,13 @@ export class Sender {
         if (head === -1) break;
         this.#queue.ledger.assign(head, submission, submission.post());
       }
+      return undefined;
     } catch (error) {
-      if (submission.posted === 0) throw error;
       submission.withdraw(error);
+      return error;
     } finally {
       if (submission.posted > before) this.#flush();
     }
-    return submission.posted === submission.size || submission.refused;
   }
 
   /** Copies a frame into buffers and posts it; its head, or -1 where there is no room. */
@@ -176,9 +195,19 @@ export class Sender {
   }
 
   #flush(): void {
-    this.#active = true;
     this.#queue.flush();
+    this.#expectCall();
+  }
+
+  #expectCall(): void {
+    this.#active = true;
     if (this.#queue.ring.enableCalls()) this.#round ??= setImmediate(this.reap);
+  }
+
+  /** A lie that was found on the way to a free descriptor: no call may ever come to tell of it. */
+  #checkRing(): void {
+    const { corruption } = this.#queue.ring;
+    if (corruption !== undefined) this.#corrupted(corruption);
   }
 
   #withdraw(reason: unknown, submission: Submission | undefined = this.#waiting?.submission): void {

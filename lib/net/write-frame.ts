@@ -1,10 +1,16 @@
+import { VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import { clearHeader, HEADER_SIZE, type NetHeader, writeHeader } from './header.js';
 
 /** Copies a frame and its header into leased buffers; the first of them, or -1 where too few are free. */
 export function writeFrame(pool: FramePool, frame: Uint8Array, header: NetHeader | undefined): number {
   const total = HEADER_SIZE + frame.length;
-  if (Math.ceil(total / pool.bufferSize) > pool.free) return -1;
+  const buffers = Math.ceil(total / pool.bufferSize);
+  if (buffers > pool.count)
+    throw new VhostRangeError(
+      `a frame of ${frame.length} bytes takes ${buffers} buffers of ${pool.bufferSize} bytes; there are ${pool.count}`,
+    );
+  if (buffers > pool.free) return -1;
   const first = pool.lease();
   try {
     const start = pool.offset(first);

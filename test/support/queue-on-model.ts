@@ -176,6 +176,6 @@ export class TransmitOnModel {
 export function numberedFrame(serial: number, length: number): Uint8Array {
   const frame = new Uint8Array(length);
   for (let i = 0; i < length; i++) frame[i] = Math.imul(serial + 1, 31) + i;
-  if (length >= 4) new DataView(frame.buffer).setUint32(0, serial, true);
+  if (length >= 4) new DataView(frame.buffer).setUint32(0, serial);
   return frame;
 }
