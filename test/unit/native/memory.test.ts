@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:buffer';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { hostKernel } from '../../../lib/kernel/host.js';
 import { memfdMappings, openDescriptors } from './process-state.js';
@@ -128,7 +129,8 @@ describe('native memory', () => {
     throwsRefusal(() => memory.create('n'.repeat(250), page, 0), { code: 'EINVAL', syscall: 'memfd_create' });
     throwsRefusal(() => memory.create('refused', page, 2 ** 13), { code: 'ENODEV', syscall: 'memfd_create' });
     throwsWrongValue(() => memory.create('refused', page, 3), 'memory.create', 'hugePageSize');
-    throwsWrongValue(() => memory.create('refused', 2 ** 42, 0), 'memory.create', 'size');
+    throwsRefusal(() => memory.create('refused', 2 ** 52, 0), { code: 'ENOMEM', syscall: 'mmap' });
+    throwsWrongValue(() => memory.create('refused', constants.MAX_LENGTH + page, 0), 'memory.create', 'size');
     throwsWrongValue(() => memory.create('refused', -page, 0), 'memory.create', 'size');
     throwsWrongValue(() => memory.create('a\0b', page, 0), 'memory.create', 'name');
     assert.equal(openDescriptors().size, before);

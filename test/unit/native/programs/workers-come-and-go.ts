@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { hostKernel } from '../../../../lib/kernel/host.js';
 import { memfdMappings, openDescriptors, threadCount } from '../process-state.js';
+import type { Orders } from './holding-worker.js';
 import { MAPPING } from './holdings.js';
 
 /** Starts and ends many Workers, several at once, each holding everything; then looks what is left of them. */
@@ -9,9 +10,17 @@ const TOTAL = 200;
 const AT_ONCE = 5;
 const ENDINGS = ['terminated', 'exit', 'spin', 'terminated', 'throw'] as const;
 
+// In this environment too, so that the addon stays loaded, and one that the Workers must leave alone.
+const { eventfd, memory } = hostKernel();
+const own = eventfd.create();
+const mapping = memory.create('main', memory.pageSize(), 0);
+new Uint8Array(mapping.buffer)[0] = 1;
+
 async function live(index: number): Promise<void> {
   const ending = ENDINGS[index % ENDINGS.length];
-  const worker = new Worker(new URL('./holding-worker.js', import.meta.url), { workerData: { ending } });
+  const worker = new Worker(new URL('./holding-worker.js', import.meta.url), {
+    workerData: { ending, foreign: own } satisfies Orders,
+  });
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   worker.on('error', (error: Error) => {
     if (ending !== 'throw' || error.message !== 'the end') throw error;
@@ -29,12 +38,6 @@ async function rounds(total: number): Promise<void> {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
 }
-
-// In this environment too, so that the addon stays loaded, and one that the Workers must leave alone.
-const { eventfd, memory } = hostKernel();
-const own = eventfd.create();
-const mapping = memory.create('main', memory.pageSize(), 0);
-new Uint8Array(mapping.buffer)[0] = 1;
 
 const settled = () => ({
   descriptors: openDescriptors().size,
