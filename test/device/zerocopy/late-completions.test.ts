@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { HEADER_SIZE, Nic } from '../../../lib/index.js';
+import { createLateLink, type LateLink } from '../../support/late-link.js';
+import { MIN_TEST_FRAME, macBytes, readTestFrame, writeTestFrame } from '../../support/test-frame.js';
+
+/** Whether this run's vhost_net sends without copying; the same tests hold in both, with different orders. */
+const zeroCopy = process.env.VHOST_TEST_ZEROCOPY === '1';
+const SIZES = [1000, 1000, 64, 1000, 64, 1000, 1000, 64];
+const DELAY = 200;
+
+function testFrame(nic: Nic, length: number, sequence: number): Uint8Array {
+  const frame = new Uint8Array(length);
+  writeTestFrame(frame, 0, length, macBytes(nic.backend.interface.mac), sequence);
+  return frame;
+}
+
+describe(`a link that lets go of frames late, zero-copy ${zeroCopy ? 'on' : 'off'}`, function () {
+  this.timeout(300_000);
+  let link: LateLink;
+  beforeEach(() => {
+    link = createLateLink(`delay ${DELAY}ms`);
+  });
+  afterEach(() => link.remove());
+
+  it('tells its link state', async () => {
+    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    assert.equal(nic.stats().transmit.linkState, zeroCopy ? 'async' : 'sync');
+    assert.equal(nic.stats().receive.linkState, 'sync');
+  });
+
+  it(zeroCopy ? 'completes small frames before larger ones sent earlier' : 'completes in order', async () => {
+    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+    assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+    const { submitted, completed, inFlight, abandoned, outOfOrder } = nic.stats().transmit;
+    assert.deepEqual(
+      { submitted, completed, inFlight, abandoned },
+      {
+        submitted: 8,
+        completed: 8,
+        inFlight: 0,
+        abandoned: 0,
+      },
+    );
+    const small = SIZES.flatMap((length, i) => (length === 64 ? [submission.latency[i]!] : []));
+    const large = SIZES.flatMap((length, i) => (length === 64 ? [] : [submission.latency[i]!]));
+    if (zeroCopy) {
+      assert.equal(outOfOrder, 5, 'five large frames complete after the last small one');
+      assert.ok(Math.max(...small) < Math.min(...large), `${small} before ${large}`);
+      assert.ok(Math.min(...large) >= DELAY, `${large} not before the delay`);
+    } else {
+      assert.equal(outOfOrder, 0);
+      assert.deepEqual(
+        [...submission.latency],
+        [...submission.latency].sort((a, b) => a - b),
+      );
+    }
+  });
+
+  it('settles what is in flight when it closes, and does not hold the loop while it waits', async () => {
+    const nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+    let closed = false;
+    const closing = nic.close().then(() => {
+      closed = true;
+    });
+    let turns = 0;
+    while (!closed) {
+      turns++;
+      await nextTurn();
+    }
+    await closing;
+    const result = await submission.completed;
+    assert.equal(result.completed + result.abandoned, 8);
+    assert.equal(submission.pending, 0);
+    assert.ok(turns > 1, 'the loop turned while the device let go');
+    const { inFlight, submitted } = nic.stats().transmit;
+    assert.deepEqual({ inFlight, submitted }, { inFlight: 0, submitted: 8 });
+  });
+
+  it('loses nothing when the backend is swapped with frames in flight', async () => {
+    const other = createLateLink(`delay ${DELAY}ms`);
+    try {
+      await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+      const before = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+      const swap = nic.swapBackend({ macvtap: { name: other.macvtap, netns: other.near } });
+      await swap;
+      assert.equal(nic.name, other.macvtap);
+      const after = nic.submit(SIZES.map((length, i) => testFrame(nic, length, 8 + i)));
+      assert.deepEqual(await before.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+      assert.deepEqual(await after.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+      assert.equal(nic.stats().transmit.completed, 16);
+    } finally {
+      other.remove();
+    }
+  });
+
+  it('follows the link state of the backend that it moves to', async () => {
+    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    await nic.swapBackend({ packet: { name: 'v0', netns: link.near } });
+    assert.equal(nic.stats().transmit.linkState, 'sync');
+    const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+    assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+    assert.equal(nic.stats().transmit.outOfOrder, 0, 'a packet socket completes in order');
+  });
+
+  it('ends a drain when it is aborted, and the frames go on', async () => {
+    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    link.delay('delay 2000ms');
+    const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+    const abort = new AbortController();
+    const drained = nic.drain({ signal: abort.signal });
+    abort.abort(new Error('enough'));
+    await assert.rejects(drained, zeroCopy ? /enough/ : /enough/);
+    assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+  });
+
+  it('completes 100,000 mixed frames once each, untouched until then', async () => {
+    link.delay('delay 50ms 20ms reorder 25% 50%');
+    const COUNT = 100_000;
+    // The far tap drops what its queue cannot hold, so no more is under way than it can.
+    const WINDOW = 4096;
+    await using near = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near }, queueSize: 1024 });
+    await using far = await Nic.open({ tap: { name: link.tap, netns: link.far }, queueSize: 1024 });
+    const seen = new Uint8Array(COUNT);
+    let arrived = 0;
+    const receiving = (async () => {
+      for await (const batch of far.receive()) {
+        for (const frame of batch) {
+          const sequence = readTestFrame(frame, 0, frame.length);
+          if (sequence === -1) continue;
+          assert.equal(seen[sequence]++, 0, `frame ${sequence} arrives once`);
+          arrived++;
+        }
+        if (arrived === COUNT) return;
+      }
+    })();
+
+    const source = macBytes(near.backend.interface.mac);
+    const { tx, pool } = near;
+    const settled = new Uint8Array(COUNT);
+    const sequences = new Int32Array(pool.count).fill(-1);
+    let sent = 0;
+    let done = 0;
+    while (done < COUNT) {
+      for (; sent < COUNT && sent - arrived < WINDOW; sent++) {
+        const buffer = pool.lease();
+        if (buffer === -1) break;
+        const length = MIN_TEST_FRAME + ((sent * 7919) % (1514 - MIN_TEST_FRAME + 1));
+        const start = pool.offset(buffer);
+        pool.bytes.fill(0, start, start + HEADER_SIZE);
+        writeTestFrame(pool.bytes, start + HEADER_SIZE, length, source, sent);
+        pool.length[buffer] = HEADER_SIZE + length;
+        sequences[buffer] = sent;
+        if (tx.post(buffer) === -1) {
+          pool.release(buffer);
+          break;
+        }
+      }
+      tx.flush();
+      if (tx.ledger.inFlight > 0) await tx.ready();
+      else await nextTurn();
+      const count = tx.reap();
+      for (let i = 0; i < count; i++) {
+        const buffer = tx.ledger.tokens[i]!;
+        assert.equal(settled[sequences[buffer]!]++, 0, `frame ${sequences[buffer]} completes once`);
+        // Were the kernel not done with it, the far end would see this.
+        const start = pool.offset(buffer);
+        pool.bytes.fill(0xdd, start, start + pool.length[buffer]!);
+      }
+      done += count;
+    }
+    await receiving;
+    assert.equal(arrived, COUNT);
+    const { submitted, completed, abandoned, inFlight, outOfOrder } = near.stats().transmit;
+    assert.deepEqual(
+      { submitted, completed, abandoned, inFlight },
+      { submitted: COUNT, completed: COUNT, abandoned: 0, inFlight: 0 },
+    );
+    if (zeroCopy) assert.ok(outOfOrder > 0, 'some frames overtook others');
+    else assert.equal(outOfOrder, 0);
+  });
+});
