@@ -14,6 +14,10 @@ interface Entry {
 }
 
 const commands: Readonly<Record<string, Entry>> = {
+  doctor: {
+    summary: 'tells what is missing on this machine, and what mends it',
+    load: async () => (await import('./doctor/command.js')).doctor,
+  },
   demo: {
     summary: 'real frames both ways: ping against a station that Node plays',
     load: async () => (await import('./demo/command.js')).demo,

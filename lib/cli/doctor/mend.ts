@@ -1,0 +1,27 @@
+import type { Machine } from './machine.js';
+
+/** A command as this user has to give it. */
+export function asRoot(machine: Machine, command: string): string {
+  return machine.isRoot ? command : `sudo ${command}`;
+}
+
+/** How a container gets what its host has. */
+export function inContainer(machine: Machine, option: string): string | undefined {
+  const container =
+    machine.read('/.dockerenv') !== undefined || machine.read('/run/.containerenv') !== undefined;
+  return container ? `start the container with ${option}` : undefined;
+}
+
+/** How a user gets at a device node. */
+export function accessTo(machine: Machine, path: string): string {
+  const node = machine.device(path);
+  const group = node && groupName(machine, node.gid);
+  if (node !== undefined && group !== undefined && node.gid !== 0 && (node.mode & 0o060) === 0o060)
+    return asRoot(machine, `usermod -aG ${group} $USER`).concat(' (then log in anew)');
+  return asRoot(machine, `setfacl -m u:$USER:rw ${path}`);
+}
+
+function groupName(machine: Machine, gid: number): string | undefined {
+  const lines = (machine.read('/etc/group') ?? '').split('\n').map((line) => line.split(':'));
+  return lines.find(([, , id]) => Number(id) === gid)?.[0];
+}
