@@ -1,0 +1,119 @@
+// All tests with one command: sets this checkout up, runs each part where it belongs and closes with one line.
+import { constants } from 'node:os';
+import {
+  DEVICE_HELP,
+  DEVICE_OPTIONS,
+  deviceOptions,
+  parseScriptOptions,
+  UsageError,
+} from './device-options.mjs';
+import { SetupError, setUp } from './setup.mjs';
+import { filesOf, PARTS } from './test/parts.mjs';
+import { runPart, skipPart } from './test/run-part.mjs';
+import { codeOf, VmError } from './vm/errors.mjs';
+import { showProgress } from './vm/progress.mjs';
+
+const NAMES = PARTS.map(({ name }) => name);
+
+const HELP = `Usage: npm test [-- OPTION…]
+
+Installs, builds and tests: ${PARTS.map(({ title }) => title).join(', ')}. Device tests run on this
+machine if it has a /dev/vhost-net, otherwise in a virtual machine; one that could not run has failed. The last line
+sums up; the status is 0 if nothing failed and something ran.
+
+  --only ${NAMES.join('|')}   that part; repeatable
+  --grep PATTERN           tests whose titles match
+  --coverage               of the unit tests, also as pages in coverage/
+${DEVICE_HELP}  --help
+
+  VHOST_TEST=unit          counts what needs a virtual machine or a device as skipped
+  VHOST_TEST_LONG=1        tests run for longer (npm run test:long)
+`;
+
+/** @typedef {{part: import('./test/parts.mjs').Part, tally: import('./test/record.mjs').Tally, seconds: number}} PartResult */
+
+/**
+ * @param {string[]} argv
+ * @returns {Promise<number>} the exit status
+ */
+async function main(argv) {
+  const options = /** @type {const} */ ({
+    ...DEVICE_OPTIONS,
+    only: { type: 'string', multiple: true },
+    grep: { type: 'string' },
+    coverage: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  });
+  const {
+    only = NAMES,
+    grep,
+    coverage = false,
+    help,
+    ...rest
+  } = parseScriptOptions(argv, options, 'npm test');
+  if (help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const unknown = only.find((name) => !NAMES.includes(name));
+  if (unknown !== undefined) throw new UsageError(`--only is one of ${NAMES.join(', ')}, not ${unknown}`);
+  const device = deviceOptions(rest);
+  const { VHOST_TEST, VHOST_TEST_LONG } = process.env;
+  if (VHOST_TEST !== undefined && VHOST_TEST !== 'unit')
+    throw new UsageError(`VHOST_TEST is unit or not set, not ${VHOST_TEST}`);
+
+  const interruption = new AbortController();
+  const { signal } = interruption;
+  for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']))
+    process.on(name, () => interruption.abort(name));
+  await setUp();
+  const say = showProgress(process.stderr);
+  /** @type {PartResult[]} */
+  const results = [];
+  for (const part of PARTS) {
+    if (!only.includes(part.name) || filesOf(part).length === 0) continue;
+    const skips = VHOST_TEST === 'unit' && part.name !== 'unit';
+    const settings = { grep, coverage, long: VHOST_TEST_LONG === '1', device, signal, say };
+    process.stdout.write(`\n${part.title}${skips ? ': not run' : ''}\n`);
+    const started = Date.now();
+    const tally = await (skips ? skipPart(part, settings) : runPart(part, settings)).finally(() => say(''));
+    if (signal.aborted) return 128 + constants.signals[/** @type {NodeJS.Signals} */ (signal.reason)];
+    results.push({ part, tally, seconds: (Date.now() - started) / 1000 });
+  }
+  return report(results);
+}
+
+/**
+ * @param {PartResult[]} results
+ * @returns {number} the exit status
+ */
+function report(results) {
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  const lines = ['part      passed  failed  skipped       time'];
+  for (const { part, tally, seconds } of results) {
+    for (const name of /** @type {const} */ (['passed', 'failed', 'skipped'])) sum[name] += tally[name];
+    const cells = [tally.passed, tally.failed, tally.skipped].map((count) => String(count).padStart(6));
+    lines.push(`${part.name.padEnd(10)}${cells.join('  ')}   ${seconds.toFixed(1).padStart(7)} s`);
+  }
+  const failures = results.flatMap(({ part, tally }) =>
+    tally.failures.map((failure) => ({ part, ...failure })),
+  );
+  if (failures.length > 0) {
+    process.stdout.write('\nFailed:\n');
+    for (const { part, title, why } of failures)
+      process.stdout.write(`  ${part.name}: ${title}\n    ${why.split('\n').slice(0, 8).join('\n    ')}\n`);
+  }
+  process.stdout.write(`\n${lines.join('\n')}\n\n`);
+  const ran = sum.passed + sum.failed > 0;
+  if (!ran) process.stdout.write('No test was run.\n');
+  process.stdout.write(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped\n`);
+  return ran && sum.failed === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof SetupError || error instanceof VmError)) throw error;
+  process.stderr.write(`test: ${error.message}\n`);
+  process.exitCode = error instanceof UsageError || codeOf(error) === 'ERR_VM_USAGE' ? 2 : 1;
+}

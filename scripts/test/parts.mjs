@@ -1,0 +1,69 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../setup.mjs';
+
+/**
+ * @typedef {object} Part tests that run in one process
+ * @property {string} name for `--only`
+ * @property {string} title
+ * @property {string[]} folders
+ * @property {string} [except] a folder among them that is another part's
+ * @property {'host' | 'device'} where on this machine itself, or where a /dev/vhost-net is
+ * @property {boolean} [zerocopy] the device completes large frames late
+ * @property {number} timeout of a test that names none, in seconds; a device under emulation takes its time
+ * @property {number} limit of the whole part, in seconds
+ */
+
+/** @type {readonly Part[]} in the order in which they run: what is quick to fail comes first */
+export const PARTS = [
+  {
+    name: 'unit',
+    title: 'unit tests',
+    folders: ['dist/test/unit', 'test/unit'],
+    where: 'host',
+    timeout: 60,
+    limit: 1200,
+  },
+  {
+    name: 'vm',
+    title: 'tests of the VM runner',
+    folders: ['test/vm'],
+    where: 'host',
+    timeout: 120,
+    limit: 1200,
+  },
+  {
+    name: 'device',
+    title: 'device tests',
+    folders: ['dist/test/device'],
+    except: 'dist/test/device/zerocopy',
+    where: 'device',
+    timeout: 300,
+    limit: 2400,
+  },
+  {
+    name: 'zerocopy',
+    title: 'device tests with zero-copy',
+    folders: ['dist/test/device/zerocopy'],
+    where: 'device',
+    zerocopy: true,
+    timeout: 300,
+    limit: 1200,
+  },
+];
+
+/**
+ * @param {Part} part
+ * @returns {string[]} its test files, relative to the checkout
+ */
+export function filesOf({ folders, except }) {
+  return folders
+    .filter((folder) => existsSync(join(ROOT, folder)))
+    .flatMap((folder) =>
+      readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((name) =>
+        join(folder, name),
+      ),
+    )
+    .filter((path) => /\.test\.m?js$/.test(path) && !(except && path.startsWith(`${except}/`)))
+    .sort();
+}

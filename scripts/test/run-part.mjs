@@ -1,0 +1,159 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT } from '../setup.mjs';
+import { runDirectly } from '../vm/direct.mjs';
+import { VmError } from '../vm/errors.mjs';
+import { capture } from '../vm/programs.mjs';
+import { runWithDevice } from '../vm/run.mjs';
+import { filesOf } from './parts.mjs';
+import { tally } from './record.mjs';
+
+/**
+ * @typedef {object} PartOptions
+ * @property {string | undefined} grep
+ * @property {boolean} coverage
+ * @property {boolean} long takes hours rather than minutes
+ * @property {import('../vm/options.mjs').CommandLine['run']} device
+ * @property {AbortSignal} signal
+ * @property {import('../vm/packages.mjs').Say} say
+ */
+
+// A run that is asked for at length.
+const LONG = 10;
+
+const COVERAGE = [
+  'node_modules/c8/bin/c8.js',
+  '--reporter=text',
+  '--reporter=html',
+  '--all',
+  '--src=lib',
+  '--include=lib',
+  '--exclude-after-remap',
+];
+
+/**
+ * Runs one part of the tests, its output to this program's own.
+ *
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions} options
+ * @returns {Promise<import('./record.mjs').Tally>}
+ */
+export async function runPart(part, options) {
+  const scratch = await mkdtemp(join(tmpdir(), 'vhost-net-test-'));
+  const record = join(scratch, 'record');
+  try {
+    const end = await run(part, options, scratch, record).catch((error) => {
+      if (error instanceof VmError) return error.message;
+      throw error;
+    });
+    const text = await readFile(record, 'utf8').catch(() => '');
+    // Where nothing began, the tests that did not run are still to be counted.
+    return tally(text || (await planned(part, options, record)), end);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Counts the tests of a part that is not to run.
+ *
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions} options
+ * @returns {Promise<import('./record.mjs').Tally>}
+ */
+export async function skipPart(part, options) {
+  const scratch = await mkdtemp(join(tmpdir(), 'vhost-net-test-'));
+  try {
+    const text = await planned(part, options, join(scratch, 'record'));
+    if (text === '') return tally('', 'the test files cannot be loaded');
+    return { passed: 0, failed: 0, skipped: tally(text, '').failed, failures: [] };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions} options
+ * @param {string} scratch
+ * @param {string} record
+ * @returns {Promise<string>} why it ended, '' where all is well or the record tells of it
+ */
+async function run(part, { coverage, device, long, signal, say, grep }, scratch, record) {
+  const args = mochaArguments(part, record, grep);
+  const limit = part.limit * (long ? LONG : 1);
+  const errand = {
+    command: process.execPath,
+    args: coverage ? [...COVERAGE, process.execPath, ...args] : args,
+    cwd: ROOT,
+    signal,
+    timeout: limit,
+  };
+  if (part.where === 'host') {
+    const streams = {
+      onStdout: forward(process.stdout),
+      onStderr: forward(process.stderr),
+      stdin: undefined,
+      terminal: undefined,
+    };
+    return ending(await runDirectly({ ...errand, env: process.env, streams }), limit);
+  }
+  const outcome = await runWithDevice({
+    ...device,
+    ...errand,
+    zerocopy: part.zerocopy ?? false,
+    needs: ['ip', 'ping', 'tc'],
+    // What stands here is this machine's own, so that the record outlives the VM.
+    env: { ...process.env, VHOST_SCRATCH: scratch },
+    onProgress: say,
+  });
+  return ending(outcome, limit);
+}
+
+/**
+ * @param {{status: number, timedOut: boolean}} outcome
+ * @param {number} limit
+ */
+function ending({ status, timedOut }, limit) {
+  if (timedOut) return `ended after its limit of ${limit} s`;
+  return status === 0 ? '' : `mocha ended with status ${status}`;
+}
+
+/**
+ * The record of a run in which everything is planned and nothing done.
+ *
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions} options
+ * @param {string} record
+ * @returns {Promise<string>} '' where the files cannot be loaded
+ */
+async function planned(part, { grep }, record) {
+  await capture(process.execPath, [...mochaArguments(part, record, grep), '--dry-run'], { cwd: ROOT });
+  const text = await readFile(record, 'utf8').catch(() => '');
+  return text.slice(0, text.indexOf('\n') + 1);
+}
+
+/**
+ * @param {import('./parts.mjs').Part} part
+ * @param {string} record
+ * @param {string | undefined} grep
+ */
+function mochaArguments(part, record, grep) {
+  return [
+    'node_modules/mocha/bin/mocha.js',
+    `--reporter=${join(ROOT, 'scripts/test/reporter.mjs')}`,
+    `--reporter-option=record=${record}`,
+    `--timeout=${part.timeout * 1000}`,
+    ...(grep === undefined ? [] : [`--grep=${grep}`]),
+    ...filesOf(part),
+  ];
+}
+
+/**
+ * @param {NodeJS.WriteStream} stream
+ * @returns {(chunk: Buffer) => void}
+ */
+function forward(stream) {
+  return (chunk) => void stream.write(chunk);
+}
