@@ -229,7 +229,7 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   async #close(): Promise<void> {
-    const error = new VhostError('ERR_VHOST_CLOSED', `the Nic on ${this.name} is closed`);
+    const error = this.#closedError();
     this.#sender.stop(error);
     this.#receiver.end(error);
     await this.#control;
@@ -242,11 +242,14 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   #exclusively<T>(step: () => Promise<T>): Promise<T> {
-    if (this.closed)
-      return Promise.reject(new VhostError('ERR_VHOST_CLOSED', `the Nic on ${this.name} is closed`));
+    if (this.closed) return Promise.reject(this.#closedError());
     const result = this.#control.then(step);
     this.#control = result.catch(() => {});
     return result;
+  }
+
+  #closedError(): VhostError {
+    return new VhostError('ERR_VHOST_CLOSED', `the Nic on ${this.name} is closed`);
   }
 
   async #detach(): Promise<void> {
@@ -255,6 +258,8 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   async #attach(): Promise<void> {
+    // A close that came meanwhile has stopped everything for good.
+    if (this.closed) throw this.#closedError();
     const { backend } = this;
     await this.#pair.carryHeader(backend.headerSize);
     this.tx.mtu = backend.interface.mtu;

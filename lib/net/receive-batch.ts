@@ -83,6 +83,11 @@ export class ReceiveBatch implements Iterable<Uint8Array> {
         'ERR_VHOST_NOT_LEASED',
         'the batch was released; keep() it to hold it beyond the next step of an iteration',
       );
+    if (this.#pool.bytes.length === 0)
+      throw new VhostError(
+        'ERR_VHOST_CLOSED',
+        'the memory of the batch was unmapped when its Nic was closed',
+      );
     const first = this.#first[index];
     if (first === undefined) throw wrongValue('index', `below the ${this.length} frames of the batch`, index);
     return first;

@@ -88,8 +88,9 @@ export class Sender {
 
   async drain(options: WaitOptions = {}): Promise<void> {
     for (;;) {
-      this.#usable();
       this.reap();
+      // What that found may have stopped the queue.
+      this.#usable();
       if (this.#drained) return;
       this.#active = true;
       await this.#idle.wait(options);

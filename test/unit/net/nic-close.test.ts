@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { openNic, settled, turn } from '../../support/open-nic.js';
+import { numberedFrame } from '../../support/queue-on-model.js';
+
+function frames(count: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, i) => numberedFrame(i, 60));
+}
+
+describe('Nic.close in the middle of traffic', () => {
+  it('completes what the device returns, withdraws what was not posted, and ends every wait', async () => {
+    const { nic, kernel, worker, errors } = await openNic();
+    worker.completion = 'held';
+    const submission = nic.submit(frames(10));
+    await turn();
+    const accepted = assert.rejects(submission.accepted, { code: 'ERR_VHOST_CLOSED' });
+    const drained = assert.rejects(nic.drain(), { code: 'ERR_VHOST_CLOSED' });
+    const step = nic.receive().next();
+    let closes = 0;
+    nic.on('close', () => closes++);
+    const closing = nic.close();
+    assert.equal(nic.close(), closing, 'idempotent');
+    await closing;
+    await Promise.all([accepted, drained]);
+    assert.deepEqual(await step, { done: true, value: undefined });
+    // vhost-net returns every head that is outstanding before the backend is gone.
+    assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 2 });
+    assert.equal(closes, 1);
+    assert.deepEqual(errors, []);
+    assert.equal(nic.pool.free, nic.pool.count);
+    kernel.assertNothingLeft();
+  });
+
+  it('abandons what a device does not return', async () => {
+    const { nic, kernel, worker } = await openNic();
+    worker.completion = 'held';
+    worker.returns = false;
+    const submission = nic.submit(frames(3));
+    await turn();
+    worker.complete(worker.held[1]!);
+    await nic.close();
+    assert.deepEqual(await submission.completed, { completed: 1, abandoned: 2, withdrawn: 0 });
+    assert.deepEqual([...submission.status], [3, 2, 3]);
+    assert.equal(nic.pool.free, nic.pool.count);
+    kernel.assertNothingLeft();
+  });
+
+  it('waits for the device before it lets go of any memory', async () => {
+    const { nic, kernel, worker } = await openNic();
+    worker.completion = 'held';
+    const submission = nic.submit(frames(2));
+    await turn();
+    let release!: () => void;
+    worker.detaching = new Promise((resolve) => {
+      release = resolve;
+    });
+    const closing = nic.close();
+    assert.equal(await settled(closing), false);
+    assert.equal(kernel.openMappings().length, 1);
+    assert.equal(submission.pending, 2, 'nobody says yet how they ended');
+    release();
+    await closing;
+    assert.equal(submission.pending, 0);
+    kernel.assertNothingLeft();
+  });
+
+  it('waits for the detach of a queue that has failed', async () => {
+    const { nic, kernel, worker } = await openNic();
+    let release!: () => void;
+    worker.detaching = new Promise((resolve) => {
+      release = resolve;
+    });
+    worker.queue(1).error();
+    await turn();
+    await turn();
+    const closing = nic.close();
+    assert.equal(await settled(closing), false);
+    release();
+    await closing;
+    kernel.assertNothingLeft();
+  });
+
+  it('refuses everything afterwards', async () => {
+    const { nic, kernel } = await openNic();
+    await nic.close();
+    assert.equal(nic.closed, true);
+    const closed = { code: 'ERR_VHOST_CLOSED', message: 'the Nic on tap0 is closed' };
+    await assert.rejects(nic.send(new Uint8Array(60)), closed);
+    assert.throws(() => nic.trySend(new Uint8Array(60)), closed);
+    assert.throws(() => nic.submit([new Uint8Array(60)]), closed);
+    await assert.rejects(nic.receive().next(), closed);
+    await assert.rejects(nic.drain(), closed);
+    await assert.rejects(nic.attach(), closed);
+    await assert.rejects(nic.detach(), closed);
+    await assert.rejects(nic.startDirtyLog(), closed);
+    nic.ref().unref();
+    assert.equal(nic.stats().transmit.inFlight, 0);
+    assert.equal(nic.pool.bytes.length, 0, 'its memory is detached, not dangling');
+    kernel.assertNothingLeft();
+  });
+
+  it('stays closed where it was being attached', async () => {
+    const { nic, kernel } = await openNic();
+    const attaching = nic.attach().catch(() => {});
+    const closing = nic.close();
+    await attaching;
+    assert.throws(() => nic.trySend(new Uint8Array(60)), { code: 'ERR_VHOST_CLOSED' });
+    await closing;
+    assert.throws(() => nic.trySend(new Uint8Array(60)), { code: 'ERR_VHOST_CLOSED' });
+    await assert.rejects(nic.receive().next(), { code: 'ERR_VHOST_CLOSED' });
+    kernel.assertNothingLeft();
+  });
+
+  it('closes with `await using`, and holds the loop only while it is asked to', async () => {
+    const { nic, kernel } = await openNic();
+    assert.ok(kernel.openPollers().every(({ referenced }) => referenced));
+    nic.unref();
+    assert.ok(kernel.openPollers().every(({ referenced }) => !referenced));
+    nic.ref();
+    assert.equal(kernel.openPollers().filter(({ referenced }) => referenced).length, 4);
+    await nic[Symbol.asyncDispose]();
+    kernel.assertNothingLeft();
+  });
+
+  it('leaves batches that are kept to be released, without their bytes', async () => {
+    const { nic, kernel, worker } = await openNic();
+    worker.receive(numberedFrame(1, 60));
+    const { value: batch } = await nic.receive().next();
+    batch!.keep();
+    await nic.close();
+    assert.equal(nic.pool.free, nic.pool.count - 1);
+    assert.throws(() => batch!.frame(0), { code: 'ERR_VHOST_CLOSED' });
+    assert.throws(() => batch!.header(0), { code: 'ERR_VHOST_CLOSED' });
+    batch!.release();
+    assert.equal(nic.pool.free, nic.pool.count);
+    kernel.assertNothingLeft();
+  });
+});
