@@ -84,11 +84,12 @@ export class NetworkInterface {
   /** Applies options, the address before the interface comes up; changes nothing that is as asked for. */
   configure({ mtu, mac, up = true }: InterfaceOptions): void {
     const { netdev } = this.#kernel;
+    if (mtu !== undefined) checkInteger('mtu', mtu, ETH_MIN_MTU, ETH_MAX_MTU);
+    const address = mac === undefined ? undefined : parseMac('mac', mac);
     try {
-      if (mtu !== undefined && checkInteger('mtu', mtu, ETH_MIN_MTU, ETH_MAX_MTU) !== this.mtu)
-        netdev.setMtu(this.#fd, this.name, mtu);
-      if (mac !== undefined && mac.toLowerCase() !== this.mac)
-        netdev.setHardwareAddress(this.#fd, this.name, parseMac('mac', mac));
+      if (mtu !== undefined && mtu !== this.mtu) netdev.setMtu(this.#fd, this.name, mtu);
+      if (address !== undefined && formatMac(address) !== this.mac)
+        netdev.setHardwareAddress(this.#fd, this.name, address);
       const flags = netdev.getFlags(this.#fd, this.name);
       if (up && (flags & IFF_UP) === 0) netdev.setFlags(this.#fd, this.name, flags | IFF_UP);
     } catch (error) {

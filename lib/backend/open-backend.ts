@@ -42,6 +42,7 @@ export class OpenBackend implements Backend {
   }
 
   alive(): boolean {
+    if (this.#fd === -1) return false;
     try {
       this.#probe();
       return true;

@@ -50,6 +50,7 @@ export function checkOptions(argument: string, value: unknown, known: readonly s
     if (known.includes(name)) continue;
     const plain = name.toLowerCase().replace(/[^a-z]/g, '');
     const meant = known.find((other) => {
+      if (plain === '') return false;
       const candidate = other.toLowerCase();
       return candidate === plain || candidate.startsWith(plain) || plain.startsWith(candidate);
     });

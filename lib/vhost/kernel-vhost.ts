@@ -20,6 +20,8 @@ export class KernelVhost implements Vhost {
   readonly #kernel: Kernel;
   #fd: number;
   #memory: GuestMemory | undefined;
+  /** Detaches under way. */
+  #detaching = 0;
 
   private constructor(kernel: Kernel, path: string, fd: number) {
     this.#kernel = kernel;
@@ -108,15 +110,24 @@ export class KernelVhost implements Vhost {
   }
 
   async detachBackend(queue: number): Promise<void> {
+    const { fd } = this;
+    this.#detaching++;
     try {
-      await this.#kernel.vhost.netDetachBackend(this.fd, queue);
+      await this.#kernel.vhost.netDetachBackend(fd, queue);
     } catch (error) {
       throw explain(error);
+    } finally {
+      this.#detaching--;
     }
   }
 
   close(): void {
     if (this.#fd === -1) return;
+    if (this.#detaching > 0)
+      throw new VhostError(
+        'ERR_VHOST_IN_USE',
+        `a backend is being detached from ${this.path}; await detachBackend() first`,
+      );
     const fd = this.#fd;
     this.#fd = -1;
     try {

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { GuestMemory } from '../../../lib/memory/guest-memory.js';
+import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
+import { FakeKernel } from '../../support/fake-kernel.js';
+import { turn } from '../../support/open-nic.js';
+
+const addresses = { flags: 0, descriptorTable: 0n, availableRing: 0n, usedRing: 0n, log: 0n };
+
+describe('KernelVhost', () => {
+  let kernel: FakeKernel;
+  let memory: GuestMemory;
+  let vhost: KernelVhost;
+
+  beforeEach(() => {
+    kernel = new FakeKernel();
+    memory = new GuestMemory(kernel);
+    memory.addRegion({ size: 1 << 16 });
+    vhost = KernelVhost.open({ kernel });
+  });
+  afterEach(() => {
+    vhost.close();
+    memory.close();
+    kernel.assertNothingLeft();
+  });
+
+  /** Brings queue 0 to where a backend can be set. */
+  function prepare(): void {
+    vhost.setOwner();
+    vhost.setMemTable(memory);
+    const start = memory.regions[0]!.userAddress;
+    vhost.setVringNum(0, 8);
+    vhost.setVringAddr(0, {
+      ...addresses,
+      descriptorTable: start,
+      availableRing: start + 128n,
+      usedRing: start + 256n,
+    });
+  }
+
+  it('makes one request for each method, 1:1', async () => {
+    prepare();
+    const eventfd = kernel.callersDescriptor('eventfd');
+    const tap = kernel.callersDescriptor('tap');
+    const { fd } = vhost;
+    const requests: [() => unknown, string, unknown[]][] = [
+      [() => vhost.getFeatures(), 'vhost.getFeatures', [fd]],
+      [() => vhost.setFeatures(1n << 32n), 'vhost.setFeatures', [fd, 1n << 32n]],
+      [() => vhost.setMemTable(memory), 'vhost.setMemTable', [fd, memory.table()]],
+      [() => vhost.setLogBase(4096n), 'vhost.setLogBase', [fd, 4096n]],
+      [() => vhost.setLogFd(eventfd), 'vhost.setLogFd', [fd, eventfd]],
+      [() => vhost.setVringNum(1, 256), 'vhost.setVringNum', [fd, 1, 256]],
+      [() => vhost.setVringBase(1, 65_535), 'vhost.setVringBase', [fd, 1, 65_535]],
+      [() => vhost.getVringBase(1), 'vhost.getVringBase', [fd, 1]],
+      [() => vhost.setVringAddr(1, addresses), 'vhost.setVringAddr', [fd, 1, addresses]],
+      [() => vhost.setVringKick(1, eventfd), 'vhost.setVringKick', [fd, 1, eventfd]],
+      [() => vhost.setVringCall(1, -1), 'vhost.setVringCall', [fd, 1, -1]],
+      [() => vhost.setVringErr(1, eventfd), 'vhost.setVringErr', [fd, 1, eventfd]],
+      [() => vhost.setVringBusyloopTimeout(1, 50), 'vhost.setVringBusyloopTimeout', [fd, 1, 50]],
+      [() => vhost.setBackend(0, tap), 'vhost.netSetBackend', [fd, 0, tap]],
+      [() => vhost.detachBackend(0), 'vhost.netDetachBackend', [fd, 0]],
+    ];
+    for (const [request, name, args] of requests) {
+      const before = kernel.calls.length;
+      await request();
+      const calls = kernel.calls.slice(before);
+      assert.equal(calls.length, 1, name);
+      assert.equal(calls[0]!.name, name);
+      assert.deepEqual(calls[0]!.args, args);
+    }
+    assert.equal(vhost.getVringBase(1), 65_535);
+    assert.equal(vhost.getFeatures(), 0x1033d008000n);
+  });
+
+  it('passes refusals on as they are, with a hint where the cause is known', async () => {
+    const { fd } = vhost;
+    assert.throws(() => vhost.setVringNum(0, 8), {
+      code: 'EPERM',
+      syscall: 'ioctl',
+      request: 'VHOST_SET_VRING_NUM',
+      queue: 0,
+      hint: /VHOST_SET_OWNER has not been called/,
+    });
+    prepare();
+    assert.throws(() => vhost.setOwner(), {
+      code: 'EBUSY',
+      request: 'VHOST_SET_OWNER',
+      hint: /open the device anew/,
+    });
+    assert.throws(() => vhost.setFeatures(1n), { code: 'EOPNOTSUPP', request: 'VHOST_SET_FEATURES' });
+    assert.throws(() => vhost.setBackend(0, kernel.callersDescriptor('character device')), {
+      code: 'ENOTSOCK',
+      request: 'VHOST_NET_SET_BACKEND',
+    });
+    kernel.failOn('vhost.netDetachBackend', 'EFAULT');
+    await assert.rejects(vhost.detachBackend(0), { code: 'EFAULT', hint: /cannot be reached/ });
+    assert.equal(vhost.fd, fd, 'it goes on after a refusal');
+  });
+
+  it('refuses everything after close, and nothing reaches the kernel', async () => {
+    vhost.close();
+    vhost.close();
+    const before = kernel.calls.length;
+    const closed = { code: 'ERR_VHOST_CLOSED', message: '/dev/vhost-net is closed' };
+    const requests: (() => unknown)[] = [
+      () => vhost.fd,
+      () => vhost.getFeatures(),
+      () => vhost.setFeatures(0n),
+      () => vhost.setOwner(),
+      () => vhost.setMemTable(memory),
+      () => vhost.setLogBase(0n),
+      () => vhost.setLogFd(-1),
+      () => vhost.setVringNum(0, 8),
+      () => vhost.setVringBase(0, 0),
+      () => vhost.getVringBase(0),
+      () => vhost.setVringAddr(0, addresses),
+      () => vhost.setVringKick(0, -1),
+      () => vhost.setVringCall(0, -1),
+      () => vhost.setVringErr(0, -1),
+      () => vhost.setVringBusyloopTimeout(0, 0),
+      () => vhost.setBackend(0, -1),
+    ];
+    for (const request of requests) assert.throws(request, closed);
+    await assert.rejects(vhost.detachBackend(0), closed);
+    assert.equal(kernel.calls.length, before);
+    memory.close();
+  });
+
+  it('holds the memory that it was told of until it is closed', () => {
+    vhost.setOwner();
+    const inUse = { code: 'ERR_VHOST_IN_USE' };
+    vhost.setMemTable(memory);
+    assert.throws(() => memory.close(), inUse);
+    memory.addRegion({ size: 4096 });
+    vhost.setMemTable(memory);
+    const other = new GuestMemory(kernel);
+    other.addRegion({ size: 4096 });
+    vhost.setMemTable(other);
+    assert.throws(() => other.close(), inUse);
+    memory.close();
+    vhost.close();
+    other.close();
+  });
+
+  it('holds nothing that the kernel refused', () => {
+    assert.throws(() => vhost.setMemTable(memory), { code: 'EPERM' });
+    memory.close();
+  });
+
+  it('lets go of its memory even where close(2) reports an error', () => {
+    vhost.setOwner();
+    vhost.setMemTable(memory);
+    kernel.failOn('descriptor.close', 'EIO');
+    assert.throws(() => vhost.close(), { code: 'EIO' });
+    memory.close();
+  });
+
+  it('is not closed while a detach is under way, and keeps its memory', async () => {
+    prepare();
+    vhost.setBackend(0, kernel.callersDescriptor('tap'));
+    let release!: () => void;
+    const waiting = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    kernel.attachDevice({ detached: () => waiting });
+    const detaching = vhost.detachBackend(0);
+    await turn();
+    assert.throws(() => vhost.close(), {
+      code: 'ERR_VHOST_IN_USE',
+      message: 'a backend is being detached from /dev/vhost-net; await detachBackend() first',
+    });
+    assert.throws(() => memory.close(), { code: 'ERR_VHOST_IN_USE' });
+    release();
+    await detaching;
+  });
+
+  it('opens the node that it is told to', () => {
+    assert.equal(vhost.path, '/dev/vhost-net');
+    assert.throws(() => KernelVhost.open({ kernel, path: '/dev/null' }), {
+      code: 'ENOENT',
+      path: '/dev/null',
+    });
+  });
+});
