@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { echoRequest, STATION_MAC } from '../icmp-echo.mjs';
+import { ours, run } from '../programs.mjs';
+
+/**
+ * One frame there and its answer back, one at a time: an ICMP echo that the host's stack answers. limit.c always polls.
+ *
+ * @param {'polling' | 'sleeping'} manner of our program
+ * @param {string} limit
+ * @returns {import('../compare.mjs').Work}
+ */
+export function echo(manner, limit) {
+  return {
+    name: `round trip, ${manner}`,
+    unit: 'µs',
+    less: true,
+    calls: false,
+    facets: [
+      { key: 'p50', word: 'p50', goals: manner === 'polling' },
+      { key: 'p99', word: 'p99' },
+      { key: 'p999', word: 'p99.9' },
+    ],
+    entries: [
+      { name: 'ring', ours: true, command: (tap) => ours('echo', tap, requestTo(tap), manner) },
+      { name: 'limit.c', command: (tap) => [limit, 'echo', tap, requestTo(tap)], goal: 1.3 },
+    ],
+    prepare,
+    measure: async (contender, seconds) => {
+      const { count, ...facets } = await contender.ask(String(seconds));
+      return { value: facets.p50, cpu: {}, frames: count, facets };
+    },
+  };
+}
+
+/** Gives the tap a network of its own and tells the host where the station is. @param {string} tap */
+async function prepare(tap) {
+  await run('ip', 'address', 'add', `${address(tap, 1)}/24`, 'dev', tap);
+  const permanent = ['lladdr', STATION_MAC, 'dev', tap, 'nud', 'permanent'];
+  await run('ip', 'neighbour', 'replace', address(tap, 2), ...permanent);
+}
+
+/** @param {string} tap @param {number} host */
+function address(tap, host) {
+  return `10.99.${tap.replace(/\D/g, '')}.${host}`;
+}
+
+/** @param {string} tap */
+function requestTo(tap) {
+  const mac = readFileSync(`/sys/class/net/${tap}/address`, 'utf8').trim();
+  return echoRequest(mac, address(tap, 1), address(tap, 2));
+}

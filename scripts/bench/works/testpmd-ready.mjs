@@ -1,0 +1,2 @@
+/** What testpmd prints once it forwards. */
+export const TESTPMD_READY = /packet forwarding - ports=/;

@@ -1,0 +1,37 @@
+import { countFrames } from '../duel.mjs';
+import { interfaceCounter } from '../interface-counters.mjs';
+import { ours, peer, testpmd } from '../programs.mjs';
+import { TESTPMD_READY } from './testpmd-ready.mjs';
+
+/**
+ * Frames of one size out to a tap, as many as go.
+ *
+ * @param {number} size
+ * @param {string} limit
+ * @returns {import('../compare.mjs').Work}
+ */
+export function transmit(size, limit) {
+  return {
+    name: `transmit ${size} B`,
+    unit: 'Mpps',
+    entries: [
+      { name: 'ring', ours: true, command: (tap) => ours('transmit', tap, size) },
+      { name: 'friendly', ours: true, command: (tap) => ours('send', tap, size) },
+      {
+        name: 'testpmd txonly',
+        command: (tap) => testpmd('txonly', [tap], `--txpkts=${size}`),
+        ready: TESTPMD_READY,
+        goal: 1,
+      },
+      { name: 'limit.c', command: (tap) => [limit, 'tx', tap, String(size)], goal: 0.95 },
+      ...(size === 60
+        ? [
+            { name: 'fs.writeSync', command: (tap) => peer('write-sync', tap, size), goal: 2 },
+            { name: 'fs.write', command: (tap) => peer('write', tap, size), goal: 50 },
+          ]
+        : []),
+    ],
+    measure: (contender, seconds) =>
+      countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
+  };
+}
