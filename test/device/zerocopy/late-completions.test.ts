@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { HEADER_SIZE, Nic } from '../../../lib/index.js';
-import { createLateLink, type LateLink } from '../../support/late-link.js';
+import { HEADER_SIZE, type Nic } from '../../../lib/index.js';
+import { LateLink } from '../../support/late-link.js';
 import { MIN_TEST_FRAME, macBytes, readTestFrame, writeTestFrame } from '../../support/test-frame.js';
 
 /** Whether this run's vhost_net sends without copying; the same tests hold in both, with different orders. */
@@ -19,18 +19,18 @@ describe(`a link that lets go of frames late, zero-copy ${zeroCopy ? 'on' : 'off
   this.timeout(300_000);
   let link: LateLink;
   beforeEach(() => {
-    link = createLateLink(`delay ${DELAY}ms`);
+    link = LateLink.lay(`delay ${DELAY}ms`);
   });
   afterEach(() => link.remove());
 
   it('tells its link state', async () => {
-    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    await using nic = await link.openNear();
     assert.equal(nic.stats().transmit.linkState, zeroCopy ? 'async' : 'sync');
     assert.equal(nic.stats().receive.linkState, 'sync');
   });
 
   it(zeroCopy ? 'completes small frames before larger ones sent earlier' : 'completes in order', async () => {
-    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    await using nic = await link.openNear();
     const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
     assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
     const { submitted, completed, inFlight, abandoned, outOfOrder } = nic.stats().transmit;
@@ -59,7 +59,7 @@ describe(`a link that lets go of frames late, zero-copy ${zeroCopy ? 'on' : 'off
   });
 
   it('settles what is in flight when it closes, and does not hold the loop while it waits', async () => {
-    const nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+    const nic = await link.openNear();
     const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
     let closed = false;
     const closing = nic.close().then(() => {
@@ -80,11 +80,11 @@ describe(`a link that lets go of frames late, zero-copy ${zeroCopy ? 'on' : 'off
   });
 
   it('loses nothing when the backend is swapped with frames in flight', async () => {
-    const other = createLateLink(`delay ${DELAY}ms`);
+    const other = LateLink.lay(`delay ${DELAY}ms`);
     try {
-      await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
+      await using nic = await link.openNear();
       const before = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
-      const swap = nic.swapBackend({ macvtap: { name: other.macvtap, netns: other.near } });
+      const swap = nic.swapBackend({ macvtap: { name: other.macvtap, netns: other.near.name } });
       await swap;
       assert.equal(nic.name, other.macvtap);
       const after = nic.submit(SIZES.map((length, i) => testFrame(nic, length, 8 + i)));
@@ -92,37 +92,39 @@ describe(`a link that lets go of frames late, zero-copy ${zeroCopy ? 'on' : 'off
       assert.deepEqual(await after.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
       assert.equal(nic.stats().transmit.completed, 16);
     } finally {
-      other.remove();
+      await other.remove();
     }
   });
 
   it('follows the link state of the backend that it moves to', async () => {
-    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
-    await nic.swapBackend({ packet: { name: 'v0', netns: link.near } });
+    await using nic = await link.openNear();
+    await nic.swapBackend({ packet: { name: 'cable', netns: link.near.name } });
     assert.equal(nic.stats().transmit.linkState, 'sync');
     const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
     assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
     assert.equal(nic.stats().transmit.outOfOrder, 0, 'a packet socket completes in order');
   });
 
-  it('ends a drain when it is aborted, and the frames go on', async () => {
-    await using nic = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near } });
-    link.delay('delay 2000ms');
-    const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
-    const abort = new AbortController();
-    const drained = nic.drain({ signal: abort.signal });
-    abort.abort(new Error('enough'));
-    await assert.rejects(drained, zeroCopy ? /enough/ : /enough/);
-    assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
-  });
+  // Without zero-copy the frames may be done before a drain is asked for.
+  if (zeroCopy)
+    it('ends a drain when it is aborted, and the frames go on', async () => {
+      await using nic = await link.openNear();
+      link.delay('delay 2000ms');
+      const submission = nic.submit(SIZES.map((length, i) => testFrame(nic, length, i)));
+      const abort = new AbortController();
+      const drained = nic.drain({ signal: abort.signal });
+      abort.abort(new Error('enough'));
+      await assert.rejects(drained, /enough/);
+      assert.deepEqual(await submission.completed, { completed: 8, abandoned: 0, withdrawn: 0 });
+    });
 
   it('completes 100,000 mixed frames once each, untouched until then', async () => {
     link.delay('delay 50ms 20ms reorder 25% 50%');
     const COUNT = 100_000;
     // The far tap drops what its queue cannot hold, so no more is under way than it can.
     const WINDOW = 4096;
-    await using near = await Nic.open({ macvtap: { name: link.macvtap, netns: link.near }, queueSize: 1024 });
-    await using far = await Nic.open({ tap: { name: link.tap, netns: link.far }, queueSize: 1024 });
+    await using near = await link.openNear({ queueSize: 1024 });
+    await using far = await link.openFar({ queueSize: 1024 });
     const seen = new Uint8Array(COUNT);
     let arrived = 0;
     const receiving = (async () => {
