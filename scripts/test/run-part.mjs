@@ -105,7 +105,7 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     zerocopy: part.zerocopy ?? false,
     needs: ['ip', 'ping', 'tc'],
     // What stands here is this machine's own, so that the record outlives the VM.
-    env: { ...process.env, VHOST_SCRATCH: scratch },
+    env: { ...process.env, VHOST_SCRATCH: scratch, VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0' },
     onProgress: say,
   });
   return ending(outcome, limit);
