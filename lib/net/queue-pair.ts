@@ -193,9 +193,15 @@ export class QueuePair {
    */
   async detach(queue: number, settle: boolean): Promise<void> {
     if (!this.#attached[queue]) return;
-    this.#attached[queue] = false;
     await this.#vhost.detachBackend(queue);
-    this.#queue(queue).settle(settle ? undefined : await this.#vhost.getVringBase(queue));
+    this.#attached[queue] = false;
+    let base: number | undefined;
+    try {
+      if (!settle) base = await this.#vhost.getVringBase(queue);
+    } finally {
+      // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
+      this.#queue(queue).settle(base);
+    }
   }
 
   /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
@@ -204,9 +210,15 @@ export class QueuePair {
       throw new VhostError('ERR_VHOST_IN_USE', 'the dirty log is on already; stopDirtyLog() ends it');
     const log = new DirtyLog(this.#kernel, this.#memory.end);
     this.#log = log;
-    await this.#vhost.setLogBase(log.address);
-    await this.#setAddresses(1 << VHOST_VRING_F_LOG);
-    await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
+    try {
+      await this.#vhost.setLogBase(log.address);
+      await this.#setAddresses(1 << VHOST_VRING_F_LOG);
+      await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
+    } catch (error) {
+      // Where the device cannot be told to stop either, the log stays mapped until it is closed.
+      await this.stopLog().catch(() => {});
+      throw error;
+    }
     return log;
   }
 

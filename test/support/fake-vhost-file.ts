@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { MISC_MAJOR } from '../../lib/abi/major.js';
+import { VHOST_F_LOG_ALL } from '../../lib/abi/vhost.js';
 import { VHOST_NET_MINOR, VHOST_NET_VQ_MAX } from '../../lib/abi/vhost-net.js';
 import type { MemoryTableEntry } from '../../lib/kernel/kernel.js';
 import type { EventFile } from './fake-eventfd.js';
@@ -60,7 +61,9 @@ export class VhostFile extends OpenFile {
       const { descriptorTable, availableRing, usedRing } = addresses;
       if ([descriptorTable, availableRing, usedRing].some(within)) return `the ring of queue ${index}`;
     }
-    if (this.logBase !== undefined && within(this.logBase)) return 'its dirty log';
+    // The base stays when VHOST_F_LOG_ALL goes, and nothing is written there any more.
+    const logging = (this.features & (1n << BigInt(VHOST_F_LOG_ALL))) !== 0n;
+    if (logging && this.logBase !== undefined && within(this.logBase)) return 'its dirty log';
     return undefined;
   }
 
