@@ -27,7 +27,7 @@ const COVERAGE = [
   '--reporter=text',
   '--reporter=html',
   '--all',
-  '--src=lib',
+  '--src=dist/lib',
   '--include=lib',
   '--exclude-after-remap',
 ];
