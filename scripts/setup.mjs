@@ -1,7 +1,7 @@
 // Brings a checkout to where its programs run: packages, native addon, compiled TypeScript, each only if it is stale.
 // Uses nothing but Node, for it is what installs the rest. `node scripts/setup.mjs` does this alone.
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { withLock } from './vm/cache.mjs';
@@ -14,8 +14,17 @@ import { capture } from './vm/programs.mjs';
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 const ADDON = 'build/Release/vhost_net.node';
+const NATIVE_SOURCES = ['native', 'binding.gyp'];
 const COMPILED = 'dist/lib/index.js';
-const COMMAND = 'dist/lib/cli/main.js';
+const TYPESCRIPT_SOURCES = [
+  'lib',
+  'test',
+  'examples',
+  'scripts',
+  'tsconfig.json',
+  'package.json',
+  'package-lock.json',
+];
 
 /** A step that failed, with what its program said last. */
 export class SetupError extends Error {}
@@ -37,22 +46,13 @@ export async function setUp(say = sayOnStderr) {
     name,
     async () => {
       if (!packagesAreCurrent()) await timed(say, 'installing packages', installPackages);
-      if (isStale(ADDON, ['native', 'binding.gyp'])) {
+      if (isStale(ADDON, NATIVE_SOURCES, /./)) {
         await needPrograms(['g++', 'make', 'python3'], say);
         await timed(say, 'building the addon', buildAddon);
       }
-      if (
-        isStale(COMPILED, [
-          'lib',
-          'test',
-          'examples',
-          'scripts',
-          'tsconfig.json',
-          'package.json',
-          'package-lock.json',
-        ])
-      )
+      if (isStale(COMPILED, TYPESCRIPT_SOURCES, /\.(ts|json)$/))
         await timed(say, 'compiling TypeScript', compile);
+      await import('./link-command.mjs');
     },
     { onWait: () => say('waiting for another run in this checkout') },
   );
@@ -101,7 +101,7 @@ function installPackages() {
 
 async function buildAddon() {
   const started = new Date();
-  // By npm, which knows where its configuration says that Node's headers are.
+  // By npm, which knows from its configuration where Node's headers are; node-gyp takes JOBS from the environment.
   await run('npm', 'run', 'build:native');
   utimesSync(join(ROOT, ADDON), started, started);
 }
@@ -109,8 +109,6 @@ async function buildAddon() {
 async function compile() {
   const started = new Date();
   await run('node_modules/.bin/tsc', '-p', 'tsconfig.json');
-  // npm does this only for a package that it installs.
-  chmodSync(join(ROOT, COMMAND), 0o755);
   pruneCompiled();
   utimesSync(join(ROOT, COMPILED), started, started);
 }
@@ -130,7 +128,10 @@ function pruneCompiled() {
  * @param {string[]} args
  */
 async function run(program, ...args) {
-  const { status, stdout, stderr } = await capture(program, args, { cwd: ROOT });
+  const { status, stdout, stderr } = await capture(program, args, {
+    cwd: ROOT,
+    env: { JOBS: 'max', ...process.env },
+  });
   if (status === 0) return;
   const said = `${stdout}\n${stderr}`.trim().split('\n').slice(-40).join('\n');
   throw new SetupError(`${[program, ...args].join(' ')} failed in ${ROOT}\n${said}`);
@@ -142,20 +143,25 @@ async function run(program, ...args) {
  *
  * @param {string} product
  * @param {string[]} sources files and folders
+ * @param {RegExp} pattern of the names of the files that matter
  */
-function isStale(product, sources) {
+function isStale(product, sources, pattern) {
   const made = join(ROOT, product);
-  return !existsSync(made) || sources.some((source) => newest(join(ROOT, source)) > lstatSync(made).mtimeMs);
+  if (!existsSync(made)) return true;
+  const { mtimeMs } = lstatSync(made);
+  return sources.some((source) => newest(join(ROOT, source), pattern) > mtimeMs);
 }
 
 /**
  * @param {string} path a file or folder
- * @returns {number} the latest time of a change in it; 0 where it is missing
+ * @param {RegExp} pattern
+ * @returns {number} the latest time of a change in it; 0 where there is none
  */
-function newest(path) {
+function newest(path, pattern) {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  if (!found?.isDirectory()) return found?.mtimeMs ?? 0;
-  return Math.max(found.mtimeMs, ...readdirSync(path).map((name) => newest(join(path, name))));
+  if (found === undefined) return 0;
+  if (!found.isDirectory()) return pattern.test(path) ? found.mtimeMs : 0;
+  return Math.max(found.mtimeMs, ...readdirSync(path).map((name) => newest(join(path, name), pattern)));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
