@@ -70,7 +70,8 @@ export class Nic extends EventEmitter<NicEventMap> {
     this.pool = pair.transmit.pool;
     this.memory = memory;
     const corrupted = (queue: number) => (error: VhostError) => this.#fail([queue], error);
-    this.#sender = new Sender(this.tx, budgets.transmit, corrupted(VHOST_NET_VQ_TX), () =>
+    const mostBuffers = this.pool.count - this.rx.mostPosted;
+    this.#sender = new Sender(this.tx, budgets.transmit, mostBuffers, corrupted(VHOST_NET_VQ_TX), () =>
       this.#receiver.refill(),
     );
     this.#receiver = new Receiver(this.rx, budgets.receive, corrupted(VHOST_NET_VQ_RX), () =>

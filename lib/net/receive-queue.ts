@@ -33,6 +33,8 @@ export class ReceiveQueue {
   /** Frames and bytes received so far, headers included. */
   frameCount = 0;
   byteCount = 0;
+  /** Buffers that the device may have at most. */
+  readonly mostPosted: number;
   /** Times the device was woken. */
   kicks = 0;
   /** Those who wait for the device to call. */
@@ -53,6 +55,7 @@ export class ReceiveQueue {
     this.pool = options.pool;
     this.#kick = options.kick;
     this.#mergeable = options.mergeable;
+    this.mostPosted = Math.min(options.ring.size, options.pool.count - options.reserve);
     this.#reserve = options.reserve;
     this.frames = new Int32Array(options.ring.size);
   }

@@ -24,6 +24,7 @@ interface Waiting {
 export class Sender {
   readonly #queue: TransmitQueue;
   readonly #budget: Budget;
+  readonly #mostBuffers: number;
   readonly #corrupted: (error: VhostError) => void;
   readonly #released: () => void;
   readonly #idle = new Waiters();
@@ -33,15 +34,17 @@ export class Sender {
   #active = false;
   #refusal: Error | undefined;
 
-  /** `corrupted` is told when the device lied in the ring and then calls `stop`; `released`, when buffers came back. */
+  /** No frame may take more than `mostBuffers`. `corrupted` is told when the device lied in the ring and then calls `stop`; `released`, when buffers came back. */
   constructor(
     queue: TransmitQueue,
     budget: Budget,
+    mostBuffers: number,
     corrupted: (error: VhostError) => void,
     released: () => void,
   ) {
     this.#queue = queue;
     this.#budget = budget;
+    this.#mostBuffers = mostBuffers;
     this.#corrupted = corrupted;
     this.#released = released;
   }
@@ -184,7 +187,7 @@ export class Sender {
   #post(frame: Uint8Array, header: NetHeader | undefined): number {
     const queue = this.#queue;
     for (let reaped = false; ; reaped = true) {
-      const first = writeFrame(queue.pool, frame, header);
+      const first = writeFrame(queue.pool, frame, header, this.#mostBuffers);
       let head = -1;
       try {
         if (first !== -1) head = queue.post(first);

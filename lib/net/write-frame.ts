@@ -2,13 +2,21 @@ import { VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import { clearHeader, HEADER_SIZE, type NetHeader, writeHeader } from './header.js';
 
-/** Copies a frame and its header into leased buffers; the first of them, or -1 where too few are free. */
-export function writeFrame(pool: FramePool, frame: Uint8Array, header: NetHeader | undefined): number {
+/**
+ * Copies a frame and its header into leased buffers; the first of them, or -1 where too few are free. Throws where it
+ * would take more than `most`, which may never be free.
+ */
+export function writeFrame(
+  pool: FramePool,
+  frame: Uint8Array,
+  header: NetHeader | undefined,
+  most: number,
+): number {
   const total = HEADER_SIZE + frame.length;
   const buffers = Math.ceil(total / pool.bufferSize);
-  if (buffers > pool.count)
+  if (buffers > most)
     throw new VhostRangeError(
-      `a frame of ${frame.length} bytes takes ${buffers} buffers of ${pool.bufferSize} bytes; there are ${pool.count}`,
+      `a frame of ${frame.length} bytes takes ${buffers} buffers of ${pool.bufferSize} bytes; reception leaves ${most}`,
     );
   if (buffers > pool.free) return -1;
   const first = pool.lease();

@@ -156,13 +156,16 @@ describe('Nic.send', () => {
     assert.deepEqual(errors, []);
   });
 
-  it('refuses a frame for which there are never buffers enough', async () => {
+  it('refuses a frame for which reception never leaves buffers enough', async () => {
     await open({ bufferSize: 128, buffers: 16 });
     const long = { gsoType: 'tcpv4', gsoSize: 1400 } as const;
-    assert.throws(() => nic.submit([new Uint8Array(10_000)], { header: long }), {
+    const most = 8 * 128 - 12;
+    assert.throws(() => nic.submit([new Uint8Array(most + 1)], { header: long }), {
       code: 'ERR_VHOST_OUT_OF_RANGE',
-      message: /buffers/,
+      message: 'a frame of 1013 bytes takes 9 buffers of 128 bytes; reception leaves 8',
     });
+    await nic.send(new Uint8Array(most), { header: long });
+    await nic.drain();
   });
 
   it('refuses frames one by one, and those after a wrong one with it', async () => {
@@ -341,5 +344,33 @@ describe('Nic.send', () => {
     await submission.completed;
     worker.completion = 'copied';
     assert.equal(await settled(receiving), true, 'all that came was received');
+  });
+
+  it('lets the ring tier sleep until the device calls, and wakes it with an error at the end', async () => {
+    await open();
+    worker.completion = 'held';
+    const post = (): void => {
+      const buffer = nic.pool.lease();
+      nic.pool.bytes.fill(0, nic.pool.offset(buffer), nic.pool.offset(buffer) + 72);
+      nic.pool.length[buffer] = 72;
+      nic.tx.post(buffer);
+    };
+    post();
+    post();
+    nic.tx.flush();
+    const ready = nic.tx.ready();
+    assert.equal(await settled(ready), false);
+    worker.complete(...worker.held);
+    await ready;
+    assert.equal(nic.tx.reap(), 2);
+    const controller = new AbortController();
+    const aborted = assert.rejects(nic.tx.ready({ signal: controller.signal }), { name: 'AbortError' });
+    controller.abort();
+    await aborted;
+    const closed = [nic.tx.ready(), nic.rx.ready()].map((wait) =>
+      assert.rejects(wait, { code: 'ERR_VHOST_CLOSED' }),
+    );
+    await nic.close();
+    await Promise.all(closed);
   });
 });

@@ -121,6 +121,26 @@ describe('DriverRing', () => {
     );
   });
 
+  it('forgets it also where every descriptor was added', () => {
+    const { ring } = makeRing({ size: 8 });
+    ring.begin(2);
+    ring.add(0, 0, 1, false);
+    ring.add(0, 0, 1, false);
+    ring.post(0, 0x2000, 2, false);
+    assert.throws(() => ring.end(), { code: 'ERR_VHOST_OUT_OF_RANGE' });
+    assert.equal(ring.inFlight, 1);
+  });
+
+  it('spends no indirect table on a chain of one', () => {
+    const { ring, region } = makeRing({ size: 8, indirect: 4 });
+    ring.begin(1);
+    ring.add(0, 0x1000, 60, true);
+    const head = ring.end();
+    const descriptor = new DataView(region.buffer, ring.offset + 16 * head, 16);
+    assert.equal(descriptor.getUint32(8, true), 60);
+    assert.equal(descriptor.getUint16(12, true), 2, 'VRING_DESC_F_WRITE, and not VRING_DESC_F_INDIRECT');
+  });
+
   it('takes no more than the limit, and the rest the next time', () => {
     const { ring } = makeRing({ size: 8 });
     const device = attachModel(ring, false);
