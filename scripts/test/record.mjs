@@ -69,9 +69,9 @@ export function tally(record, end) {
 
 /**
  * @param {string} record
- * @returns {Entry[]}
+ * @returns {Entry[]} its lines, as far as they are whole
  */
-function entries(record) {
+export function entries(record) {
   return record.split('\n').flatMap((line) => {
     try {
       return [JSON.parse(line)];
