@@ -115,5 +115,7 @@ try {
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof SetupError || error instanceof VmError)) throw error;
   process.stderr.write(`test: ${error.message}\n`);
+  // Nothing could run: that is a failure to be counted like any other.
+  if (error instanceof SetupError) process.stdout.write('0 passed, 1 failed, 0 skipped\n');
   process.exitCode = error instanceof UsageError || codeOf(error) === 'ERR_VM_USAGE' ? 2 : 1;
 }
