@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
+import { hostKernel, Nic, type NicOptions, openBackend } from '../../lib/index.js';
+import { Namespace } from '../support/device-namespace.js';
+import { NumberedFrames } from '../support/numbered-frames.js';
+import { within } from '../support/until.js';
+
+const IFF_TAP = 0x0002;
+const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+let macvtaps = 0;
+
+/** Sends frames from one `Nic` and compares what comes out of another. */
+async function cross(from: Nic, to: Nic, frames: NumberedFrames, first = 0, count = 50): Promise<void> {
+  const crossing = (async () => {
+    let next = first;
+    for await (const batch of to.receive()) {
+      for (const frame of batch) {
+        if (frames.number(frame, 0) !== next) continue;
+        frames.check(next, frame, 0, frame.length);
+        next++;
+      }
+      if (next === first + count) return;
+    }
+  })();
+  const batch = Array.from({ length: count }, (_, i) => frames.frame(first + i));
+  assert.deepEqual(await from.submit(batch).completed, { completed: count, abandoned: 0, withdrawn: 0 });
+  await within(`${count} frames crossed`, crossing);
+}
+
+describe('backends', function () {
+  this.timeout(300_000);
+  let namespace: Namespace;
+  const nics: Nic[] = [];
+
+  beforeEach(() => {
+    namespace = Namespace.add();
+    namespace.ip(
+      'link',
+      'add',
+      'near',
+      'address',
+      '02:00:00:00:00:0a',
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'far',
+    );
+    for (const end of ['near', 'far']) namespace.ip('link', 'set', end, 'up');
+  });
+  afterEach(async () => {
+    for (const nic of nics.splice(0)) await nic.close();
+    await namespace.remove();
+  });
+
+  async function open(options: NicOptions): Promise<Nic> {
+    const nic = await Nic.open(options);
+    nics.push(nic);
+    return nic;
+  }
+
+  const netns = () => namespace.name;
+  const there = () => new NumberedFrames(600, 'a', 'b');
+  const back = () => new NumberedFrames(600, 'b', 'a');
+
+  it('carries frames both ways over packet sockets, whose headers vhost supplies', async () => {
+    const near = await open({ packet: { name: 'near', netns: netns() } });
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    assert.deepEqual(
+      [near.backend.kind, near.backend.headerSize, near.stats().transmit.linkState],
+      ['packet', 0, 'sync'],
+    );
+    await cross(near, far, there());
+    await cross(far, near, back());
+  });
+
+  it('carries frames both ways over packet sockets with headers of their own', async () => {
+    const near = await open({ packet: { name: 'near', netns: netns(), offloads: true } });
+    const far = await open({ packet: { name: 'far', netns: netns(), offloads: true } });
+    assert.equal(near.backend.headerSize, 12);
+    await cross(near, far, there());
+    await cross(far, near, back());
+  });
+
+  it('carries frames both ways over a macvtap, of the namespace where it is', async () => {
+    const name = `macvtap-b${++macvtaps}`;
+    namespace.ip(
+      'link',
+      'add',
+      'link',
+      'near',
+      'name',
+      name,
+      'address',
+      '02:00:00:00:00:0b',
+      'type',
+      'macvtap',
+      'mode',
+      'bridge',
+    );
+    const near = await open({ macvtap: { name, netns: netns() } });
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    assert.deepEqual([near.backend.kind, near.backend.interface.mac], ['macvtap', '02:00:00:00:00:0b']);
+    await cross(near, far, back());
+    await cross(far, near, there());
+  });
+
+  it('sets MTU, address and persistence of a tap, and finds it again', async () => {
+    const tap = { name: 'kept', netns: netns(), mtu: 4000, mac: '02:00:00:00:00:77', persist: true };
+    const first = await open({ tap });
+    assert.deepEqual([first.backend.interface.mtu, first.backend.interface.mac], [4000, '02:00:00:00:00:77']);
+    assert.equal(first.tx.mtu, 4000);
+    await first.close();
+    assert.match(namespace.ip('link', 'show', 'kept'), /mtu 4000/);
+    await (await open({ tap: { name: 'kept', netns: netns(), persist: false } })).close();
+    assert.throws(() => namespace.ip('link', 'show', 'kept'), /does not exist/);
+  });
+
+  it('takes a namespace by path as by name', async () => {
+    const nic = await open({ tap: { name: 'by-path', netns: `/run/netns/${netns()}` } });
+    assert.match(namespace.ip('link', 'show', nic.name), /by-path/);
+  });
+
+  it('adopts a tap that the caller opened, and leaves it open', async () => {
+    const { tun, descriptor } = hostKernel();
+    const fd = tun.open('/dev/net/tun', `/run/netns/${netns()}`);
+    tun.setIff(fd, 'theirs', IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+    const nic = await open({ fd: { fd, netns: netns() } });
+    assert.deepEqual([nic.backend.kind, nic.name], ['tap', 'theirs']);
+    await nic.close();
+    assert.equal(tun.getIff(fd).name, 'theirs');
+    descriptor.close(fd);
+  });
+
+  it('finds out what a descriptor is', () => {
+    const kernel = hostKernel();
+    const packet = kernel.packet.open(`/run/netns/${netns()}`);
+    const device = kernel.netdev.open(`/run/netns/${netns()}`);
+    kernel.packet.bind(packet, kernel.netdev.getIndex(device, 'near'), 3);
+    const adopted = openBackend({ fd: { fd: packet, netns: netns() } });
+    assert.deepEqual([adopted.kind, adopted.interface.name, adopted.alive()], ['packet', 'near', true]);
+    adopted.close();
+    for (const fd of [packet, device]) kernel.descriptor.close(fd);
+  });
+
+  it('refuses a descriptor that is no backend, with the reason of each kind', () => {
+    const fd = openSync('/dev/null', 'r');
+    try {
+      assert.throws(
+        () => openBackend({ fd }),
+        (error: Error & { code: string }) => {
+          assert.equal(error.code, 'ERR_VHOST_OUT_OF_RANGE');
+          for (const kind of ['not a packet: ', 'not a tap: ', 'not a macvtap: '])
+            assert.ok(error.message.includes(kind), error.message);
+          return true;
+        },
+      );
+    } finally {
+      closeSync(fd);
+    }
+  });
+
+  it('moves to another backend with frames on the way, and to one of another kind', async () => {
+    namespace.ip('link', 'add', 'bridge', 'type', 'bridge', 'stp_state', '0', 'mcast_snooping', '0');
+    namespace.ip('link', 'set', 'bridge', 'up');
+    const sender = await open({ tap: { name: 'one', netns: netns() } });
+    const receiver = await open({ packet: { name: 'far', netns: netns() } });
+    const bridge = (port: string) => namespace.ip('link', 'set', port, 'master', 'bridge');
+    for (const port of ['one', 'near']) bridge(port);
+    const frames = there();
+    await cross(sender, receiver, frames, 0);
+    await sender.swapBackend({ tap: { name: 'two', netns: netns() } });
+    bridge('two');
+    assert.equal(sender.name, 'two');
+    assert.throws(
+      () => namespace.ip('link', 'show', 'one'),
+      /does not exist/,
+      'the old tap went with its descriptor',
+    );
+    await cross(sender, receiver, frames, 50);
+    namespace.ip('link', 'set', 'near', 'nomaster');
+    await sender.swapBackend({ packet: { name: 'near', netns: netns() } });
+    assert.equal(sender.backend.headerSize, 0);
+    await cross(sender, receiver, frames, 100);
+    const { submitted, completed, inFlight } = sender.stats().transmit;
+    assert.deepEqual({ submitted, completed, inFlight }, { submitted: 150, completed: 150, inFlight: 0 });
+  });
+
+  it('goes on with the old backend where the new one is refused', async () => {
+    const near = await open({ packet: { name: 'near', netns: netns() } });
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    await assert.rejects(near.swapBackend({ packet: { name: 'nothing', netns: netns() } }), {
+      code: 'ENODEV',
+    });
+    await cross(near, far, there());
+  });
+
+  it('keeps frames posted while detached for the backend that comes', async () => {
+    const near = await open({ packet: { name: 'near', netns: netns() } });
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    await near.detach();
+    const frames = there();
+    const waiting = near.submit([frames.frame(0), frames.frame(1)]);
+    await waiting.accepted;
+    assert.equal(near.stats().transmit.inFlight, 2);
+    await near.attach();
+    assert.deepEqual(await waiting.completed, { completed: 2, abandoned: 0, withdrawn: 0 });
+    await cross(near, far, frames, 2);
+  });
+});
