@@ -1,0 +1,87 @@
+import { execFileSync } from 'node:child_process';
+import { Nic, type NicOptions, type TapOptions } from '../../lib/index.js';
+
+let made = 0;
+
+/** What a `Nic` on a tap of a namespace is opened with: a tap's options and a `Nic`'s, in one. */
+export interface TapNicOptions extends Omit<NicOptions, 'tap'> {
+  readonly tap?: Omit<TapOptions, 'name' | 'netns'>;
+}
+
+/**
+ * A network namespace of one test: nothing in it touches the host's network, and with it goes all that was made in
+ * it. No IPv6, so that no interface sends a frame of its own accord.
+ */
+export class Namespace {
+  readonly name: string;
+  readonly #nics = new Set<Nic>();
+
+  private constructor(name: string) {
+    this.name = name;
+  }
+
+  static add(): Namespace {
+    const namespace = new Namespace(`vhost-${process.pid}-${++made}`);
+    command('ip', ['netns', 'add', namespace.name]);
+    namespace.run(
+      'sysctl',
+      '-qw',
+      'net.ipv6.conf.all.disable_ipv6=1',
+      'net.ipv6.conf.default.disable_ipv6=1',
+    );
+    return namespace;
+  }
+
+  /** A namespace that another process added, and will remove. */
+  static enter(name: string): Namespace {
+    return new Namespace(name);
+  }
+
+  /** Runs ip(8) on this namespace; what it printed. */
+  ip(...args: string[]): string {
+    return command('ip', ['-n', this.name, ...args]);
+  }
+
+  /** Runs a program in this namespace; what it printed. */
+  run(program: string, ...args: string[]): string {
+    return command('ip', ['netns', 'exec', this.name, program, ...args]);
+  }
+
+  /** Opens a `Nic` on a tap here; it is closed by `remove` if not before. */
+  async nic(tap: string, options: TapNicOptions = {}): Promise<Nic> {
+    const nic = await Nic.open({ ...options, tap: { ...options.tap, name: tap, netns: this.name } });
+    this.#nics.add(nic);
+    return nic;
+  }
+
+  /** Joins taps by a bridge that does nothing but forward: no spanning tree, no multicast snooping. */
+  bridge(name: string, ...taps: string[]): void {
+    const lines = [
+      `link add ${name} type bridge stp_state 0 mcast_snooping 0`,
+      ...taps.map((tap) => `link set ${tap} master ${name}`),
+      `link set ${name} up`,
+    ];
+    command('ip', ['-n', this.name, '-batch', '-'], `${lines.join('\n')}\n`);
+  }
+
+  /** Frames that an interface dropped on their way to the program: its queue was full. */
+  dropped(tap: string): number {
+    return Number(this.run('cat', `/sys/class/net/${tap}/statistics/tx_dropped`));
+  }
+
+  /** Closes every `Nic` opened here, the latest first, and removes the namespace, whatever state they are in. */
+  async remove(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const nic of [...this.#nics].reverse()) {
+      // How a close that a test asked for ended is that test's to judge.
+      const judged = nic.closed;
+      await nic.close().catch((error: unknown) => judged || failures.push(error));
+    }
+    command('ip', ['netns', 'del', this.name]);
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+function command(program: string, args: readonly string[], input = ''): string {
+  return execFileSync(program, args, { encoding: 'utf8', input, stdio: 'pipe' });
+}
