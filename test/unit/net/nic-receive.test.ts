@@ -180,6 +180,21 @@ describe('Nic.receive', () => {
     assert.equal((await nic.receive().next()).value!.length, 1, 'and another may begin');
   });
 
+  it('ends at an abort also while frames keep coming', async () => {
+    await open();
+    const controller = new AbortController();
+    worker.receive(...frames(8));
+    let batches = 0;
+    await assert.rejects(
+      async () => {
+        for await (const _ of nic.receive({ limit: 1, signal: controller.signal }))
+          if (++batches === 2) controller.abort(new Error('enough'));
+      },
+      { message: 'enough' },
+    );
+    assert.equal(batches, 2);
+  });
+
   it('ends when the Nic closes', async () => {
     await open();
     let batches = 0;
