@@ -224,6 +224,25 @@ describe('TransmitQueue refuses, and takes nothing', () => {
 });
 
 describe('TransmitQueue and a device that lies', () => {
+  it('does not keep for the next device what a lying one says it returned', () => {
+    const world = new TransmitOnModel({ size: 8 });
+    const { queue, device } = world;
+    for (let i = 0; i < 4; i++) queue.post(world.lease(numberedFrame(i, 60)));
+    queue.flush();
+    world.take();
+    device.lieIndexJump(1000);
+    queue.settle(device.availableIndex);
+    assert.equal(queue.ledger.abandoned, 1, 'the frame that it had taken');
+    world.reattach();
+    for (let i = 1; i < 4; i++) {
+      const taken = world.take()!;
+      assert.deepEqual(taken.frame, Buffer.from(numberedFrame(i, 60)));
+      world.device.use(taken.head, 0);
+    }
+    assert.equal(queue.reap(), 3);
+    assert.equal(queue.pool.free, queue.pool.count);
+  });
+
   property('settles every frame once and loses no buffer through 30,000 lies', (random) => {
     const told = new Set<string>();
     for (const size of [2, 8, 32]) {
