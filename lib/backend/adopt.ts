@@ -6,10 +6,10 @@ import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
-import type { Backend, BackendKind, LinkState } from './backend.js';
-import { tapLinkState } from './link-state.js';
+import type { Backend, BackendKind } from './backend.js';
 import { NetworkInterface } from './network-interface.js';
-import { OpenBackend, openWhole } from './open-backend.js';
+import { type Keep, OpenBackend, openWhole } from './open-backend.js';
+import { tapBackend } from './tap-backend.js';
 
 export interface AdoptOptions {
   /** A descriptor that the caller opened; it stays the caller's, the backend works on a copy. */
@@ -20,26 +20,19 @@ export interface AdoptOptions {
   readonly netns?: string;
 }
 
-type Describe = (kernel: Kernel, fd: number, netns: string | undefined) => Description;
-
-/** What a descriptor is found to be. */
-interface Description {
-  readonly interface: NetworkInterface;
-  readonly headerSize: number;
-  readonly linkState: LinkState;
-  readonly probe: () => void;
-}
+/** `keep` notes what is opened on the way. */
+type Adopt = (kernel: Kernel, fd: number, netns: string | undefined, keep: Keep) => Backend;
 
 /** In the order of get_socket() in drivers/vhost/net.c. */
-const kinds: Readonly<Record<BackendKind, Describe>> = {
-  packet: describePacketSocket,
-  tap: (kernel, fd, netns) => {
+const kinds: Readonly<Record<BackendKind, Adopt>> = {
+  packet: adoptPacketSocket,
+  tap: (kernel, fd, netns, keep) => {
     expectCharacterDevice(kernel, fd, true);
-    return describeTap(kernel, fd, netns);
+    return adoptTap('tap', kernel, fd, netns, keep);
   },
-  macvtap: (kernel, fd, netns) => {
+  macvtap: (kernel, fd, netns, keep) => {
     expectCharacterDevice(kernel, fd, false);
-    return describeTap(kernel, fd, netns);
+    return adoptTap('macvtap', kernel, fd, netns, keep);
   },
 };
 const kindNames = Object.keys(kinds) as BackendKind[];
@@ -59,8 +52,7 @@ export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKern
     const reasons: string[] = [];
     for (const kind of told === undefined ? kindNames : [told]) {
       try {
-        const found = kinds[kind](kernel, fd, netns);
-        return new OpenBackend({ kernel, kind, fd, offloads: [], ...found });
+        return kinds[kind](kernel, fd, netns, keep);
       } catch (error) {
         reasons.push(`not a ${kind}: ${(error as Error).message}`);
       }
@@ -69,34 +61,38 @@ export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKern
   });
 }
 
-function describePacketSocket(kernel: Kernel, fd: number, netns: string | undefined): Description {
+function adoptPacketSocket(kernel: Kernel, fd: number, netns: string | undefined, keep: Keep): Backend {
   const { domain, type, interfaceIndex } = kernel.packet.describe(fd);
   if (domain !== AF_PACKET || type !== SOCK_RAW)
     throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
   if (interfaceIndex <= 0) throw new Error('a packet socket that is bound to no interface');
   const headed = kernel.packet.getVnetHdrSz(fd) > 0;
   if (headed) kernel.packet.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
-  const device = NetworkInterface.ofIndex(kernel, interfaceIndex, netns);
-  return {
+  const device = keep.interface(NetworkInterface.ofIndex(kernel, interfaceIndex, netns));
+  return new OpenBackend({
+    kernel,
+    kind: 'packet',
+    fd,
     interface: device,
     headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
+    offloads: [],
     linkState: 'sync',
     probe: () => device.nameOf(interfaceIndex),
-  };
+  });
 }
 
-function describeTap(kernel: Kernel, fd: number, netns: string | undefined): Description {
-  const { tun } = kernel;
-  const { name, flags } = tun.getIff(fd);
+function adoptTap(
+  kind: 'tap' | 'macvtap',
+  kernel: Kernel,
+  fd: number,
+  netns: string | undefined,
+  keep: Keep,
+): Backend {
+  const { name, flags } = kernel.tun.getIff(fd);
   if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
+  const device = keep.interface(new NetworkInterface(kernel, name, netns));
   const headed = (flags & IFF_VNET_HDR) !== 0;
-  if (headed) tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
-  return {
-    interface: new NetworkInterface(kernel, name, netns),
-    headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
-    linkState: tapLinkState(kernel),
-    probe: () => tun.getIff(fd),
-  };
+  return tapBackend({ kernel, kind, fd, interface: device, headed, offloads: undefined });
 }
 
 /** A tap is the character device of /dev/net/tun, a macvtap one with a number of its own. */

@@ -1,14 +1,12 @@
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../abi/if-tun.js';
-import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInterfaceName, checkOptions } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, Offload } from './backend.js';
-import { tapLinkState } from './link-state.js';
 import { type InterfaceOptions, interfaceOptionNames, NetworkInterface } from './network-interface.js';
-import { agreeOffloads } from './offloads.js';
-import { OpenBackend, openWhole } from './open-backend.js';
+import { openWhole } from './open-backend.js';
+import { tapBackend } from './tap-backend.js';
 
 export interface MacvtapOptions extends InterfaceOptions {
   /** A macvtap interface that exists (`ip link add link LOWER name NAME type macvtap mode bridge`). */
@@ -35,18 +33,14 @@ export function openMacvtap(options: MacvtapOptions, kernel: Kernel = hostKernel
       const fd = keep.fd(tun.open(options.path ?? `/dev/tap${device.index}`));
       // Each descriptor of a macvtap is a queue of its own, so multi-queue costs nothing.
       tun.setIff(fd, name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
-      tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
-      const offloads = agreeOffloads(kernel, fd, options.offloads ?? false);
       device.configure(options);
-      return new OpenBackend({
+      return tapBackend({
         kernel,
         kind: 'macvtap',
         fd,
         interface: device,
-        headerSize: VIRTIO_NET_HDR_V1_SIZE,
-        offloads,
-        linkState: tapLinkState(kernel),
-        probe: () => tun.getIff(fd),
+        headed: true,
+        offloads: options.offloads ?? false,
       });
     });
   } catch (error) {

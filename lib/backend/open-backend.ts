@@ -63,13 +63,16 @@ export class OpenBackend implements Backend {
   }
 }
 
+/** Notes what an opening has opened so far, and gives it back. */
+export interface Keep {
+  fd(fd: number): number;
+  interface(device: NetworkInterface): NetworkInterface;
+}
+
 /**
  * Opens step by step: `build` takes what `keep` notes on its way, and where a step throws, all that was noted is closed.
  */
-export function openWhole(
-  kernel: Kernel,
-  build: (keep: { fd(fd: number): number; interface(device: NetworkInterface): NetworkInterface }) => Backend,
-): Backend {
+export function openWhole(kernel: Kernel, build: (keep: Keep) => Backend): Backend {
   const undo: (() => void)[] = [];
   try {
     return build({

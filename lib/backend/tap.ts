@@ -1,19 +1,17 @@
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../abi/if-tun.js';
-import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkInterfaceName, checkOptions } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, Offload } from './backend.js';
-import { tapLinkState } from './link-state.js';
 import {
   type InterfaceOptions,
   interfaceOptionNames,
   NetworkInterface,
   namespacePath,
 } from './network-interface.js';
-import { agreeOffloads } from './offloads.js';
-import { OpenBackend, openWhole } from './open-backend.js';
+import { openWhole } from './open-backend.js';
+import { tapBackend } from './tap-backend.js';
 
 export interface TapOptions extends InterfaceOptions {
   /** Up to 15 bytes; "tap%d", the default, lets the kernel number it. A tap that does not exist is made. */
@@ -60,23 +58,19 @@ export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel())
       const fd = keep.fd(tun.open('/dev/net/tun', namespacePath(netns)));
       const flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (options.multiQueue ? IFF_MULTI_QUEUE : 0);
       const given = tun.setIff(fd, name, flags);
-      tun.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
-      const offloads = agreeOffloads(kernel, fd, options.offloads ?? false);
       if (owner !== undefined) tun.setOwner(fd, owner);
       if (group !== undefined) tun.setGroup(fd, group);
       if (persist !== undefined) tun.setPersist(fd, persist ? 1 : 0);
       if (sendBuffer !== undefined) tun.setSndBuf(fd, sendBuffer);
       const device = keep.interface(new NetworkInterface(kernel, given, netns));
       device.configure(options);
-      return new OpenBackend({
+      return tapBackend({
         kernel,
         kind: 'tap',
         fd,
         interface: device,
-        headerSize: VIRTIO_NET_HDR_V1_SIZE,
-        offloads,
-        linkState: tapLinkState(kernel),
-        probe: () => tun.getIff(fd),
+        headed: true,
+        offloads: options.offloads ?? false,
       });
     });
   } catch (error) {
