@@ -3,6 +3,8 @@ import { VhostError } from '../errors/errors.js';
 
 /** Batches of 2^16 frames and more than a ring holds cannot be: 16 powers of two and 1. */
 const BATCH_BUCKETS = 17;
+/** Stands where no clock was read. */
+const UNTIMED = -1;
 
 /** What is told when a frame's fate is known: its position in what was submitted together, and how it ended. */
 export interface FrameOwner {
@@ -31,7 +33,12 @@ export class Ledger {
   outOfOrder = 0;
   /** By power of two: completions that came in batches of 2^i up to 2^(i+1) - 1. */
   readonly batchSizes = new Float64Array(BATCH_BUCKETS);
-  /** Microseconds from submission to completion, recorded once for each batch that was submitted together. */
+  /**
+   * Of how many batches one is timed. A clock costs an object and more time than a frame does, so that a queue whose
+   * frames nobody waits for times a few; where a frame has an owner, every batch is timed.
+   */
+  timeEvery = 1;
+  /** Microseconds from submission to completion, recorded once for each timed batch that was submitted together. */
   readonly latency: RecordableHistogram = createHistogram({ lowest: 1, highest: 3_600_000_000 });
   /** By position in the last `complete` or `abandon`: the token that was submitted with that head. */
   readonly tokens: Int32Array;
@@ -44,7 +51,8 @@ export class Ledger {
   readonly #sequence: Float64Array;
   readonly #owner: (FrameOwner | undefined)[];
   readonly #position: Uint32Array;
-  #now = 0;
+  #now = UNTIMED;
+  #untilTimed = 1;
   #latestDone = -1;
 
   /** `size`: heads from 0, the ring's size. `clock`: milliseconds, monotonic. */
@@ -64,8 +72,13 @@ export class Ledger {
     return this.submitted - this.completed - this.abandoned;
   }
 
-  /** Takes the time that the heads submitted next will bear. */
+  /** Takes the time that the heads submitted next will bear, if their batch is one that is timed. */
   stamp(): void {
+    if (this.timeEvery > 1 && --this.#untilTimed > 0) {
+      this.#now = UNTIMED;
+      return;
+    }
+    this.#untilTimed = this.timeEvery;
     this.#now = this.#clock();
   }
 
@@ -92,8 +105,8 @@ export class Ledger {
   /** Settles the first `count` of `heads` as completed, now; the bytes that they carried. */
   complete(heads: Uint16Array, count: number): number {
     if (count === 0) return 0;
-    const now = this.#clock();
-    let stampRecorded = -1;
+    let now = UNTIMED;
+    let stampRecorded = UNTIMED;
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const head = heads[i]!;
@@ -103,14 +116,15 @@ export class Ledger {
       if (sequence < this.#latestDone) this.outOfOrder++;
       else this.#latestDone = sequence;
       const stamp = this.#stamp[head]!;
-      if (stamp !== stampRecorded) {
+      if (stamp !== stampRecorded && stamp !== UNTIMED) {
         stampRecorded = stamp;
+        if (now === UNTIMED) now = this.#clock();
         this.latency.record(Math.max(1, Math.round((now - stamp) * 1000)));
       }
       const owner = this.#owner[head];
       if (owner !== undefined) {
         this.#owner[head] = undefined;
-        owner.settle(this.#position[head]!, true, now - stamp);
+        owner.settle(this.#position[head]!, true, stamp === UNTIMED ? 0 : now - stamp);
       }
     }
     this.batchSizes[31 - Math.clz32(count)]!++;
@@ -128,7 +142,8 @@ export class Ledger {
       const owner = this.#owner[head];
       if (owner !== undefined) {
         this.#owner[head] = undefined;
-        owner.settle(this.#position[head]!, false, now - this.#stamp[head]!);
+        const stamp = this.#stamp[head]!;
+        owner.settle(this.#position[head]!, false, stamp === UNTIMED ? 0 : now - stamp);
       }
     }
   }

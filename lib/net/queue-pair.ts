@@ -18,6 +18,9 @@ import { ReceiveQueue } from './receive-queue.js';
 import type { Teardown } from './teardown.js';
 import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
+/** Of so many batches at the ring tier, one tells how long it took. */
+const RING_TIER_TIMES = 64;
+
 /** What a queue pair tells of: a call of the device on a queue, an error of it. */
 export interface QueuePairEvents {
   called(queue: number, count: number): void;
@@ -140,7 +143,7 @@ export class QueuePair {
       features,
       new ReceiveQueue({
         ring: rings[VHOST_NET_VQ_RX],
-        ledger: new Ledger(options.receiveSize),
+        ledger: ringTierLedger(options.receiveSize),
         pool,
         kick: () => kernel.eventfd.signal(kicks[VHOST_NET_VQ_RX]!),
         mergeable: (features & bit(VIRTIO_NET_F_MRG_RXBUF)) !== 0n,
@@ -148,7 +151,7 @@ export class QueuePair {
       }),
       new TransmitQueue({
         ring: rings[VHOST_NET_VQ_TX],
-        ledger: new Ledger(options.transmitSize),
+        ledger: ringTierLedger(options.transmitSize),
         pool,
         kick: () => kernel.eventfd.signal(kicks[VHOST_NET_VQ_TX]!),
         mtu: options.mtu,
@@ -257,6 +260,13 @@ export class QueuePair {
   unref(): void {
     for (const poller of this.#pollers) poller.unref();
   }
+}
+
+/** Nobody waits for a frame until the friendly tier says so. */
+function ringTierLedger(size: number): Ledger {
+  const ledger = new Ledger(size);
+  ledger.timeEvery = RING_TIER_TIMES;
+  return ledger;
 }
 
 function agreeFeatures(offered: bigint, backendHeaderSize: number): bigint {

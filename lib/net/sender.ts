@@ -186,6 +186,8 @@ export class Sender {
   /** Copies a frame into buffers and posts it; its head, or -1 where there is no room. */
   #post(frame: Uint8Array, header: NetHeader | undefined): number {
     const queue = this.#queue;
+    // Submissions tell how long each of their frames took.
+    queue.ledger.timeEvery = 1;
     for (let reaped = false; ; reaped = true) {
       const first = writeFrame(queue.pool, frame, header, this.#mostBuffers);
       let head = -1;
