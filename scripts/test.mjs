@@ -114,8 +114,9 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof SetupError || error instanceof VmError)) throw error;
+  const isUsage = error instanceof UsageError || codeOf(error) === 'ERR_VM_USAGE';
   process.stderr.write(`test: ${error.message}\n`);
-  // Nothing could run: that is a failure to be counted like any other.
-  if (error instanceof SetupError) process.stdout.write('0 passed, 1 failed, 0 skipped\n');
-  process.exitCode = error instanceof UsageError || codeOf(error) === 'ERR_VM_USAGE' ? 2 : 1;
+  // Where nothing could run, that is a failure to be counted like any other.
+  if (!isUsage) process.stdout.write('0 passed, 1 failed, 0 skipped\n');
+  process.exitCode = isUsage ? 2 : 1;
 }
