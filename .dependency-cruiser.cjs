@@ -10,6 +10,8 @@ const floors = [
   ['cli'],
 ];
 
+const anyRoom = `^lib/((${floors.flat().join('|')})/|index\\.ts$)`;
+
 const forbidden = floors.flatMap((rooms, floor) =>
   rooms.map((room) => {
     const above = floors
@@ -28,6 +30,14 @@ const forbidden = floors.flatMap((rooms, floor) =>
 module.exports = {
   forbidden: [
     ...forbidden,
+    // A new room is given a floor before anything stands in it.
+    { name: 'no-room-without-a-floor', severity: 'error', from: { path: '^lib/', pathNot: anyRoom }, to: {} },
+    {
+      name: 'lib-stands-alone',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { path: '^(test|scripts|examples)/' },
+    },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-development-packages', severity: 'error', from: {}, to: { dependencyTypes: ['npm-dev'] } },
   ],
