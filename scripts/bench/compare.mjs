@@ -134,14 +134,14 @@ export function makeRows({ name, unit, less = false }, entries, turns, calls = [
     for (const [other, { ours: alsoOwn, name: peer, goal }] of entries.entries()) {
       if (alsoOwn) continue;
       const [a = [], b = []] = [turns[mine], turns[other]];
-      const ratio = ratios(a.map(valueOf), b.map(valueOf));
+      const ratio = ratios(a.map(figure), b.map(figure));
       const wanted = goal === undefined ? null : goalOf(tier, goal, less);
       rows.push({
         work: name,
         tier,
         peer,
-        ours: median(a.map(valueOf)),
-        theirs: median(b.map(valueOf)),
+        ours: median(a.map(figure)),
+        theirs: median(b.map(figure)),
         unit,
         ratio,
         goal: wanted,
@@ -164,6 +164,6 @@ function goalOf(tier, goal, less) {
 }
 
 /** @param {Turn} turn */
-function valueOf({ value }) {
+function figure({ value }) {
   return value;
 }

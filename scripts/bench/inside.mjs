@@ -1,5 +1,7 @@
 // Runs where the device is: does the works that it is asked for and prints one row a line.
+import { release } from 'node:os';
 import { BenchError } from './contender.mjs';
+import { run } from './programs.mjs';
 import { works } from './works.mjs';
 
 /** @type {{works: string[], peers: string[], pairs: number, seconds: number, limit: string}} */
@@ -10,6 +12,8 @@ const context = {
 };
 
 try {
+  const versions = { node: process.versions.node, dpdk: await dpdkVersion(), iperf3: await iperfVersion() };
+  process.stdout.write(`${JSON.stringify({ kernel: release(), versions })}\n`);
   for (const work of works(context)) {
     const began = Date.now();
     for (const row of await work.run(context)) process.stdout.write(`${JSON.stringify(row)}\n`);
@@ -19,4 +23,12 @@ try {
   if (!(error instanceof BenchError)) throw error;
   process.stderr.write(`bench: ${error.message}\n`);
   process.exitCode = 1;
+}
+
+async function dpdkVersion() {
+  return /^Version: (\S+)/m.exec(await run('dpkg', '-s', 'dpdk'))?.[1] ?? 'unknown';
+}
+
+async function iperfVersion() {
+  return /iperf (\S+)/.exec(await run('iperf3', '--version'))?.[1] ?? 'unknown';
 }

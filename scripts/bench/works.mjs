@@ -1,10 +1,12 @@
 import { compare } from './compare.mjs';
+import { heap, idle, opening } from './works/alone.mjs';
 import { echo } from './works/echo.mjs';
 import { receive } from './works/receive.mjs';
 import { swap } from './works/swap.mjs';
 import { tcp } from './works/tcp.mjs';
 import { transmit } from './works/transmit.mjs';
 import { trickle } from './works/trickle.mjs';
+import { uso } from './works/uso.mjs';
 
 /** @typedef {{name: string, run: (context: import('./compare.mjs').Context) => Promise<import('./compare.mjs').Row[]>}} Runnable */
 
@@ -24,6 +26,7 @@ export function works({ works: words, limit }) {
     echo('polling', limit),
     echo('sleeping', limit),
     trickle(),
+    uso(),
   ];
   /** @type {Runnable[]} */
   const all = [
@@ -32,6 +35,9 @@ export function works({ works: words, limit }) {
       run: (/** @type {import('./compare.mjs').Context} */ context) => compare(work, context),
     })),
     tcp,
+    heap,
+    idle,
+    opening(limit),
   ];
   return words.length === 0 ? all : all.filter(({ name }) => words.some((word) => name.includes(word)));
 }

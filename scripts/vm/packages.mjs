@@ -11,7 +11,8 @@ const PACKAGES = new Map(
   Object.entries({
     arping: 'iputils-arping',
     bridge: 'iproute2',
-    'dpdk-testpmd': 'dpdk',
+    cc: 'gcc',
+    'dpdk-testpmd': 'dpdk-dev',
     ifconfig: 'net-tools',
     insmod: 'kmod',
     ip: 'iproute2',

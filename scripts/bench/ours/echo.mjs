@@ -35,9 +35,9 @@ async function measure(seconds) {
     if (sent > end) break;
     send();
     let answers = rx.reap();
-    while (answers === 0) {
+    for (let looks = 1; answers === 0; looks++) {
       if (manner === 'sleeping') await rx.ready();
-      else if (performance.now() - sent > 1000) throw new Error('no answer');
+      else if (looks % 65_536 === 0 && performance.now() - sent > 5000) throw new Error('no answer');
       answers = rx.reap();
     }
     times[trips++] = (performance.now() - sent) * 1000;

@@ -26,8 +26,12 @@ export function transmit(size, limit) {
       { name: 'limit.c', command: (tap) => [limit, 'tx', tap, String(size)], goal: 0.95 },
       ...(size === 60
         ? [
-            { name: 'fs.writeSync', command: (tap) => peer('write-sync', tap, size), goal: 2 },
-            { name: 'fs.write', command: (tap) => peer('write', tap, size), goal: 50 },
+            {
+              name: 'fs.writeSync',
+              command: (/** @type {string} */ tap) => peer('write-sync', tap, size),
+              goal: 2,
+            },
+            { name: 'fs.write', command: (/** @type {string} */ tap) => peer('write', tap, size), goal: 50 },
           ]
         : []),
     ],

@@ -15,7 +15,7 @@ export function trickle() {
     unit: 'µs of CPU a frame',
     less: true,
     entries: [
-      { name: 'ring', ours: true, command: (tap) => ours('receive', tap) },
+      { name: 'ring', ours: true, command: (tap) => ours('receive-paced', tap) },
       { name: 'friendly', ours: true, command: (tap) => ours('receive-batches', tap) },
       { name: 'testpmd rxonly', command: (tap) => testpmd('rxonly', [tap]), ready: TESTPMD_READY, goal: 0.2 },
     ],
