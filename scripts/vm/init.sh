@@ -102,21 +102,27 @@ if [ "$terminal" = 1 ]; then
   setsid -c sh /command <&7 >&7 2>&1 5>&- 7>&-
   status=$?
 else
+  # Held open at both ends here, so that no opening waits for the other side: a signal that comes meanwhile would make
+  # the shell give the command up.
+  exec 8<>/out 9<>/err
   # The mark tells the host that a stream is complete: what a port still holds when the VM stops would be lost.
-  cat /out /mark >"${port}2" 5>&- &
+  cat /out /mark >"${port}2" 5>&- 8>&- 9>&- &
   kept="$kept $!"
-  cat /err /mark >"${port}3" 5>&- &
+  cat /err /mark >"${port}3" 5>&- 8>&- 9>&- &
   kept="$kept $!"
-  input=/dev/null
   if [ "$stdin" = 1 ]; then
-    input=/in
     mkfifo /in
+    exec 4<>/in 3</in
     # A port reads as ended until the host is there; to write to it waits for that.
-    { echo >&6; exec cat <&6 >/in; } 6<>"${port}4" 5>&- &
+    { echo >&6; exec cat <&6 >&4; } 6<>"${port}4" 3<&- 5>&- 8>&- 9>&- &
+    exec 4>&-
+  else
+    exec 3</dev/null
   fi
   # Not in the background: a shell without job control would make it ignore SIGINT.
-  setsid sh /command <"$input" >/out 2>/err 5>&-
+  setsid sh /command <&3 >&8 2>&9 3<&- 5>&- 8>&- 9>&-
   status=$?
+  exec 3<&- 8>&- 9>&-
 fi
 echo "status $status" >&5
 
