@@ -51,7 +51,7 @@ export class Sender {
 
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
     this.#usable();
-    checkFrame('frame', frame);
+    if (!(frame instanceof Uint8Array)) throw wrongType('frame', 'a Uint8Array', frame);
     if (this.#waiting !== undefined) return false;
     if (this.#post(frame, header) === -1) {
       this.#checkRing();
@@ -64,7 +64,9 @@ export class Sender {
   submit(frames: readonly Uint8Array[], options: SendOptions = {}): Submission {
     this.#usable();
     if (!Array.isArray(frames)) throw wrongType('frames', 'an array of Uint8Array', frames);
-    for (const [i, frame] of frames.entries()) checkFrame(`frames[${i}]`, frame);
+    // The name of a frame is made only where it is told; as many names as frames would cost more than their copies.
+    for (let i = 0; i < frames.length; i++)
+      if (!(frames[i] instanceof Uint8Array)) throw wrongType(`frames[${i}]`, 'a Uint8Array', frames[i]);
     const { signal, header } = options;
     signal?.throwIfAborted();
     if (this.#waiting !== undefined)
@@ -221,8 +223,4 @@ export class Sender {
     this.#waiting = undefined;
     submission.withdraw(reason);
   }
-}
-
-function checkFrame(argument: string, frame: unknown): void {
-  if (!(frame instanceof Uint8Array)) throw wrongType(argument, 'a Uint8Array', frame);
 }
