@@ -36,6 +36,8 @@ export type VhostErrorCode =
 export interface VhostErrorDetails {
   /** The queue it happened on: 0 receive, 1 transmit, of the first pair. */
   readonly queue?: number | undefined;
+  /** The kernel's name of the request that it stands for. */
+  readonly request?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -43,19 +45,22 @@ export interface VhostErrorDetails {
 export interface VhostErrorLike extends Error {
   readonly code: VhostErrorCode;
   readonly queue?: number | undefined;
+  readonly request?: string | undefined;
 }
 
 function decorate(error: Error, name: string, code: VhostErrorCode, details: VhostErrorDetails): void {
   Object.defineProperty(error, 'name', { value: `${name} [${code}]`, configurable: true, writable: true });
   Object.defineProperty(error, 'code', { value: code, enumerable: true });
-  if (details.queue !== undefined)
-    Object.defineProperty(error, 'queue', { value: details.queue, enumerable: true });
+  for (const detail of ['request', 'queue'] as const)
+    if (details[detail] !== undefined)
+      Object.defineProperty(error, detail, { value: details[detail], enumerable: true });
 }
 
 /** A state or a device that refuses, where the argument is not at fault. */
 export class VhostError extends Error implements VhostErrorLike {
   declare readonly code: VhostErrorCode;
   declare readonly queue?: number;
+  declare readonly request?: string;
   constructor(code: VhostErrorCode, message: string, details: VhostErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     decorate(this, 'VhostError', code, details);

@@ -47,14 +47,65 @@ const hints: readonly Hint[] = [
     hint: 'the device belongs to another process, or VHOST_SET_OWNER has not been called; Workers may share it, child processes may not',
   },
   {
-    at: 'VHOST_SET_FEATURES',
+    at: /^VHOST_/,
+    code: 'ENOBUFS',
+    hint: 'the device has no such queue; 0 receives, 1 transmits',
+  },
+  {
+    at: /^VHOST_SET_FEATURES(_ARRAY)?$/,
     code: 'EOPNOTSUPP',
     hint: 'a feature bit is not among those of VHOST_GET_FEATURES; checksum and segment offload are agreed at the tap',
+  },
+  {
+    at: /^VHOST_SET_FEATURES(_ARRAY)?$/,
+    code: 'EFAULT',
+    hint: 'VHOST_F_LOG_ALL needs a log within reach while a queue runs; VHOST_SET_LOG_BASE comes first',
+  },
+  {
+    at: 'VHOST_SET_BACKEND_FEATURES',
+    code: 'EOPNOTSUPP',
+    hint: 'a backend feature bit is not among those of VHOST_GET_BACKEND_FEATURES',
+  },
+  {
+    at: 'VHOST_SET_FORK_FROM_OWNER',
+    code: 'EBUSY',
+    hint: 'the worker runs already; choose before VHOST_SET_OWNER',
   },
   {
     at: 'VHOST_SET_MEM_TABLE',
     code: 'E2BIG',
     hint: 'more regions than /sys/module/vhost/parameters/max_mem_regions',
+  },
+  {
+    at: 'VHOST_SET_MEM_TABLE',
+    code: 'EFAULT',
+    hint: 'a region is empty, or its user addresses are out of reach',
+  },
+  {
+    at: 'VHOST_SET_LOG_BASE',
+    code: 'EFAULT',
+    hint: 'the log is out of reach, and a queue runs that writes to it',
+  },
+  {
+    at: 'VHOST_SET_VRING_NUM',
+    code: 'EINVAL',
+    hint: 'a ring has a power of two of descriptors, up to 32768',
+  },
+  { at: 'VHOST_SET_VRING_BASE', code: 'EINVAL', hint: 'an index of a ring has 16 bits' },
+  {
+    at: 'VHOST_SET_VRING_ADDR',
+    code: 'EINVAL',
+    hint: 'the available ring lies on a multiple of 2, the used ring and the log of 4; or a part is out of reach while the queue runs',
+  },
+  {
+    at: 'VHOST_SET_VRING_ADDR',
+    code: 'EOPNOTSUPP',
+    hint: 'the one flag there is is bit VHOST_VRING_F_LOG',
+  },
+  {
+    at: /^VHOST_SET_(VRING_(KICK|CALL|ERR)|LOG_FD)$/,
+    code: 'EINVAL',
+    hint: 'the descriptor is no eventfd',
   },
   {
     at: 'VHOST_NET_SET_BACKEND',
@@ -72,7 +123,7 @@ const hints: readonly Hint[] = [
     hint: 'the tap is not attached to an interface, or its interface is gone',
   },
   {
-    at: /^VHOST_SET_VRING_(NUM|BASE)$/,
+    at: /^VHOST_SET_VRING_(NUM|BASE|ENDIAN)$/,
     code: 'EBUSY',
     hint: 'the queue has a backend; detach it first (VHOST_NET_SET_BACKEND with -1)',
   },

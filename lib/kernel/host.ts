@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { wrongType } from '../errors/check.js';
 import { loadAddon } from './addon.js';
 import type { FilesSurface, Kernel } from './kernel.js';
@@ -10,6 +10,14 @@ const files: FilesSurface = {
       return readFileSync(path, 'utf8');
     } catch {
       return undefined;
+    }
+  },
+  list(path) {
+    if (typeof path !== 'string') throw wrongType('files.list: path', 'a string', path);
+    try {
+      return readdirSync(path);
+    } catch {
+      return [];
     }
   },
 };

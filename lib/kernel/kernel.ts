@@ -246,4 +246,6 @@ export interface DescriptorSurface {
 export interface FilesSurface {
   /** The text of a file, `undefined` where there is none or it may not be read. */
   read(path: string): string | undefined;
+  /** The names in a folder, none where there is no such folder or it may not be read. */
+  list(path: string): readonly string[];
 }

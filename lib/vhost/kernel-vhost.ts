@@ -3,6 +3,10 @@ import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel, VringAddresses } from '../kernel/kernel.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { capabilitiesOf, FEATURE_WORDS, type VhostCapabilities } from './capabilities.js';
+import { type KernelWorker, WorkerSearch } from './kernel-worker.js';
+import { refusable } from './optional-requests.js';
+import { RingPlaces } from './ring-places.js';
 import type { Vhost } from './vhost.js';
 
 export interface KernelVhostOptions {
@@ -12,14 +16,22 @@ export interface KernelVhostOptions {
 }
 
 /**
- * The kernel's own vhost-net: the raw tier, 1:1 with its requests. The kernel's refusals come through as they are,
- * with a hint where the cause is known.
+ * The kernel's own vhost-net: the raw tier, 1:1 with its requests, in the order in which a device is set up. The
+ * kernel's refusals come through as they are, with a hint where the cause is known; a request that this kernel lacks is
+ * ERR_VHOST_UNSUPPORTED, its `cause` the kernel's refusal. What the kernel does not check and a device would stumble
+ * over is ERR_VHOST_OUT_OF_RANGE.
+ *
+ * Every request but those on features, backend features and fork-from-owner is refused with EPERM where the process is
+ * not the owner (Workers are; child processes are not) and those on a queue with ENOBUFS where there is no such queue:
+ * 0 receives, 1 transmits.
  */
 export class KernelVhost implements Vhost {
   readonly path: string;
   readonly #kernel: Kernel;
   #fd: number;
   #memory: GuestMemory | undefined;
+  readonly #rings = new RingPlaces();
+  #worker: KernelWorker | undefined;
   /** Detaches under way. */
   #detaching = 0;
 
@@ -39,81 +51,264 @@ export class KernelVhost implements Vhost {
     );
   }
 
+  /** What the kernel behind the device can do. Opens it for the time of a few requests. */
+  static capabilities(options: KernelVhostOptions = {}): VhostCapabilities {
+    const { kernel = hostKernel(), path = '/dev/vhost-net' } = options;
+    return capabilitiesOf(kernel, path);
+  }
+
   /** The open descriptor. */
   get fd(): number {
     if (this.#fd === -1) throw new VhostError('ERR_VHOST_CLOSED', `${this.path} is closed`);
     return this.#fd;
   }
 
+  /** VHOST_GET_FEATURES: u64, every feature bit that can be agreed, of the first 64. */
   getFeatures(): bigint {
     return refusable(() => this.#kernel.vhost.getFeatures(this.fd));
   }
 
+  /**
+   * VHOST_SET_FEATURES: u64, feature bits to use; also without an owner. Bits above 63 that were agreed are gone.
+   * EOPNOTSUPP: a bit is not offered. EFAULT: VHOST_F_LOG_ALL while a queue runs whose log is out of reach.
+   */
   setFeatures(features: bigint): void {
     refusable(() => this.#kernel.vhost.setFeatures(this.fd, features));
+    this.#rings.features = features;
   }
 
+  /**
+   * VHOST_GET_FEATURES_ARRAY: u64 words of feature bits offered, the lowest first; also without an owner. Of a kernel
+   * that has fewer words than are asked for, the surplus is 0, and in Linux 6.17 as many of the lowest words as well.
+   * ERR_VHOST_UNSUPPORTED before Linux 6.17.
+   */
+  getFeaturesArray(words: number = FEATURE_WORDS): bigint[] {
+    return refusable(() => this.#kernel.vhost.getFeaturesArray(this.fd, words));
+  }
+
+  /**
+   * VHOST_SET_FEATURES_ARRAY: u64 words of feature bits to use, in place of VHOST_SET_FEATURES; its errors.
+   * ERR_VHOST_UNSUPPORTED before Linux 6.17.
+   */
+  setFeaturesArray(words: readonly bigint[]): void {
+    refusable(() => this.#kernel.vhost.setFeaturesArray(this.fd, words));
+    this.#rings.features = words[0] ?? 0n;
+  }
+
+  /** VHOST_GET_BACKEND_FEATURES: u64, VHOST_BACKEND_F_* bits offered; also without an owner. */
+  getBackendFeatures(): bigint {
+    return refusable(() => this.#kernel.vhost.getBackendFeatures(this.fd));
+  }
+
+  /** VHOST_SET_BACKEND_FEATURES: u64, also without an owner. EOPNOTSUPP: a bit is not offered. */
+  setBackendFeatures(features: bigint): void {
+    refusable(() => this.#kernel.vhost.setBackendFeatures(this.fd, features));
+  }
+
+  /**
+   * VHOST_GET_FORK_FROM_OWNER: u8, 1 where the worker is or will be a task of the owner, 0 a kernel thread.
+   * ERR_VHOST_UNSUPPORTED before Linux 6.17, but for kernels that took it over.
+   */
+  getForkFromOwner(): number {
+    return refusable(() => this.#kernel.vhost.getForkFromOwner(this.fd));
+  }
+
+  /**
+   * VHOST_SET_FORK_FROM_OWNER: u8, 1 (VHOST_FORK_OWNER_TASK) or 0 (VHOST_FORK_OWNER_KTHREAD), before `setOwner`.
+   * EBUSY: the device has an owner. EINVAL: another value. ERR_VHOST_UNSUPPORTED as for `getForkFromOwner`.
+   */
+  setForkFromOwner(value: number): void {
+    refusable(() => this.#kernel.vhost.setForkFromOwner(this.fd, value));
+  }
+
+  /**
+   * VHOST_SET_OWNER: the device belongs to this process from now on; starts the worker. EBUSY: it has an owner.
+   * EAGAIN, ENOMEM: the worker could not be started (it counts towards RLIMIT_NPROC where it is a task).
+   */
   setOwner(): void {
-    refusable(() => this.#kernel.vhost.setOwner(this.fd));
+    const { fd } = this;
+    const search = new WorkerSearch(this.#kernel.files);
+    refusable(() => this.#kernel.vhost.setOwner(fd));
+    this.#worker = search.find();
   }
 
+  /**
+   * The kernel's worker, from `setOwner` on; `undefined` where it cannot be told: /proc is not mounted, or it is a
+   * kernel thread and this process in a container.
+   */
+  worker(): KernelWorker | undefined {
+    return this.#worker;
+  }
+
+  /**
+   * VHOST_RESET_OWNER: stops every queue, ends the worker and leaves the device as `open` did, its features gone as
+   * well; it lets go of its memory. Waits for the frames that a backend still has.
+   */
+  resetOwner(): void {
+    refusable(() => this.#kernel.vhost.resetOwner(this.fd));
+    this.#worker = undefined;
+    this.#rings.reset();
+    this.#memory?.drop();
+    this.#memory = undefined;
+  }
+
+  /**
+   * VHOST_SET_MEM_TABLE: struct vhost_memory, all regions of the memory in place of those before. ERR_VHOST_OUT_OF_RANGE:
+   * two regions share guest physical addresses, or the ring of a running queue is outside. E2BIG: more regions than
+   * max_mem_regions. EFAULT: a region of 0 bytes above address 0, or a user address out of reach while a queue runs.
+   */
   setMemTable(memory: GuestMemory): void {
-    refusable(() => this.#kernel.vhost.setMemTable(this.fd, memory.table()));
+    const { fd } = this;
+    const table = memory.table();
+    this.#rings.checkTable(table);
+    refusable(() => this.#kernel.vhost.setMemTable(fd, table));
+    this.#rings.table = table;
     if (this.#memory === memory) return;
     memory.hold();
     this.#memory?.drop();
     this.#memory = memory;
   }
 
+  /**
+   * VHOST_SET_LOG_BASE: u64, user address of the dirty log, one bit for each 4 KiB of guest physical memory. EFAULT:
+   * out of reach, while a queue runs with VHOST_F_LOG_ALL; without, only `setBackend` looks.
+   */
   setLogBase(address: bigint): void {
     refusable(() => this.#kernel.vhost.setLogBase(this.fd, address));
   }
 
+  /** VHOST_SET_LOG_FD: int, an eventfd signalled with each page logged, -1 for none. EBADF, EINVAL: not an eventfd. */
   setLogFd(logFd: number): void {
     refusable(() => this.#kernel.vhost.setLogFd(this.fd, logFd));
   }
 
+  /**
+   * VHOST_SET_VRING_NUM: struct vhost_vring_state, descriptors of a ring. EBUSY: the queue has a backend. EINVAL: not a
+   * power of two up to 32,768.
+   */
   setVringNum(queue: number, size: number): void {
     refusable(() => this.#kernel.vhost.setVringNum(this.fd, queue, size));
+    this.#rings.ring(queue).size = size;
   }
 
+  /**
+   * VHOST_SET_VRING_BASE: struct vhost_vring_state, the available index to begin at, modulo 2^16. EBUSY: the queue has a
+   * backend. EINVAL: above 65,535.
+   */
   setVringBase(queue: number, base: number): void {
     refusable(() => this.#kernel.vhost.setVringBase(this.fd, queue, base));
   }
 
+  /** VHOST_GET_VRING_BASE: struct vhost_vring_state, the available index that the device would take next. */
   getVringBase(queue: number): number {
     return refusable(() => this.#kernel.vhost.getVringBase(this.fd, queue));
   }
 
+  /**
+   * VHOST_SET_VRING_ADDR: struct vhost_vring_addr, user addresses of the ring's parts. ERR_VHOST_OUT_OF_RANGE: the
+   * descriptor table is not on a multiple of 16, or a part is not inside one region of the memory table, where that was
+   * set and VIRTIO_F_ACCESS_PLATFORM was not. EINVAL: the available ring is not on a multiple of 2, the used ring or the
+   * log of 4, or a part is out of reach while the queue runs. EOPNOTSUPP: flags other than bit VHOST_VRING_F_LOG.
+   */
   setVringAddr(queue: number, addresses: VringAddresses): void {
-    refusable(() => this.#kernel.vhost.setVringAddr(this.fd, queue, addresses));
+    const { fd } = this;
+    this.#rings.checkAddresses(queue, addresses);
+    refusable(() => this.#kernel.vhost.setVringAddr(fd, queue, addresses));
+    this.#rings.ring(queue).addresses = { ...addresses };
   }
 
+  /**
+   * VHOST_SET_VRING_ENDIAN: struct vhost_vring_state, byte order of a legacy ring: 0 (VHOST_VRING_LITTLE_ENDIAN) or 1
+   * (VHOST_VRING_BIG_ENDIAN). EBUSY: the queue has a backend. EINVAL: another value. ERR_VHOST_UNSUPPORTED: the kernel
+   * was built without CONFIG_VHOST_CROSS_ENDIAN_LEGACY, as most are.
+   */
+  setVringEndian(queue: number, endian: number): void {
+    refusable(() => this.#kernel.vhost.setVringEndian(this.fd, queue, endian));
+  }
+
+  /** VHOST_GET_VRING_ENDIAN: struct vhost_vring_state. ERR_VHOST_UNSUPPORTED as for `setVringEndian`. */
+  getVringEndian(queue: number): number {
+    return refusable(() => this.#kernel.vhost.getVringEndian(this.fd, queue));
+  }
+
+  /**
+   * VHOST_SET_VRING_KICK: struct vhost_vring_file, the eventfd by which the driver wakes the device, -1 for none. EBADF,
+   * EINVAL: not an eventfd.
+   */
   setVringKick(queue: number, eventFd: number): void {
     refusable(() => this.#kernel.vhost.setVringKick(this.fd, queue, eventFd));
   }
 
+  /** VHOST_SET_VRING_CALL: struct vhost_vring_file, the eventfd by which the device wakes the driver; as the kick. */
   setVringCall(queue: number, eventFd: number): void {
     refusable(() => this.#kernel.vhost.setVringCall(this.fd, queue, eventFd));
   }
 
+  /** VHOST_SET_VRING_ERR: struct vhost_vring_file, the eventfd by which the device reports an error; as the kick. */
   setVringErr(queue: number, eventFd: number): void {
     refusable(() => this.#kernel.vhost.setVringErr(this.fd, queue, eventFd));
   }
 
+  /**
+   * VHOST_SET_VRING_BUSYLOOP_TIMEOUT: struct vhost_vring_state, microseconds the device polls before it sleeps, 0 for
+   * none; at any time. ERR_VHOST_UNSUPPORTED before Linux 4.6.
+   */
   setVringBusyloopTimeout(queue: number, microseconds: number): void {
     refusable(() => this.#kernel.vhost.setVringBusyloopTimeout(this.fd, queue, microseconds));
   }
 
-  setBackend(queue: number, backendFd: number): void {
-    refusable(() => this.#kernel.vhost.netSetBackend(this.fd, queue, backendFd));
+  /** VHOST_GET_VRING_BUSYLOOP_TIMEOUT: struct vhost_vring_state, microseconds. As for the setting of it. */
+  getVringBusyloopTimeout(queue: number): number {
+    return refusable(() => this.#kernel.vhost.getVringBusyloopTimeout(this.fd, queue));
   }
 
+  /**
+   * VHOST_NEW_WORKER: struct vhost_worker_state, the id of a new worker. No net device of any kernel has it yet:
+   * ERR_VHOST_UNSUPPORTED, as the kernel's ENOTTY or ENOBUFS.
+   */
+  newWorker(): number {
+    return refusable(() => this.#kernel.vhost.newWorker(this.fd));
+  }
+
+  /** VHOST_FREE_WORKER: struct vhost_worker_state, the worker to end. ERR_VHOST_UNSUPPORTED as for `newWorker`. */
+  freeWorker(worker: number): void {
+    refusable(() => this.#kernel.vhost.freeWorker(this.fd, worker));
+  }
+
+  /** VHOST_ATTACH_VRING_WORKER: struct vhost_vring_worker, who serves the queue. ERR_VHOST_UNSUPPORTED likewise. */
+  attachVringWorker(queue: number, worker: number): void {
+    refusable(() => this.#kernel.vhost.attachVringWorker(this.fd, queue, worker));
+  }
+
+  /** VHOST_GET_VRING_WORKER: struct vhost_vring_worker, the id of the queue's worker. ERR_VHOST_UNSUPPORTED likewise. */
+  getVringWorker(queue: number): number {
+    return refusable(() => this.#kernel.vhost.getVringWorker(this.fd, queue));
+  }
+
+  /**
+   * VHOST_NET_SET_BACKEND: struct vhost_vring_file, a tap, macvtap or raw packet socket; starts the queue on it or moves
+   * a running one to it. With -1 as `detachBackend`, but it may hold the loop up. ERR_VHOST_OUT_OF_RANGE: the ring is not
+   * inside the memory table. EFAULT: there is no memory table, or the ring or the log is out of reach. ENOTSOCK: another
+   * kind of descriptor. EINVAL: a tap without an interface.
+   */
+  setBackend(queue: number, backendFd: number): void {
+    const { fd } = this;
+    const starts = backendFd !== -1;
+    if (starts) this.#rings.checkStart(queue);
+    refusable(() => this.#kernel.vhost.netSetBackend(fd, queue, backendFd));
+    this.#rings.ring(queue).running = starts;
+  }
+
+  /**
+   * VHOST_NET_SET_BACKEND with -1: stops the queue; resolves when the device has let go of every buffer. EFAULT, and the
+   * queue runs on: there is no memory table, or the ring or the log is out of reach.
+   */
   async detachBackend(queue: number): Promise<void> {
     const { fd } = this;
     this.#detaching++;
     try {
       await this.#kernel.vhost.netDetachBackend(fd, queue);
+      this.#rings.ring(queue).running = false;
     } catch (error) {
       throw explain(error);
     } finally {
@@ -130,19 +325,12 @@ export class KernelVhost implements Vhost {
       );
     const fd = this.#fd;
     this.#fd = -1;
+    this.#worker = undefined;
     try {
       this.#kernel.descriptor.close(fd);
     } finally {
       this.#memory?.drop();
       this.#memory = undefined;
     }
-  }
-}
-
-function refusable<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw explain(error);
   }
 }

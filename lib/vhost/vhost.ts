@@ -1,5 +1,6 @@
 import type { VringAddresses } from '../kernel/kernel.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { KernelWorker } from './kernel-worker.js';
 
 /** A device in this process answers at once, one behind a socket later. */
 export type Awaitable<T> = T | Promise<T>;
@@ -15,6 +16,8 @@ export interface Vhost {
   setFeatures(features: bigint): Awaitable<void>;
   /** VHOST_SET_OWNER: the device belongs to this process from now on. */
   setOwner(): Awaitable<void>;
+  /** The kernel's worker that serves the queues, where one does and shows; to pin it, and to read its CPU time. */
+  worker?(): Awaitable<KernelWorker | undefined>;
   /** VHOST_SET_MEM_TABLE: all that the device may reach. The memory cannot be unmapped before `close`. */
   setMemTable(memory: GuestMemory): Awaitable<void>;
   /** VHOST_SET_LOG_BASE: user address of the dirty log, one bit for each 4 KiB of guest physical memory. */

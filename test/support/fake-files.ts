@@ -23,4 +23,13 @@ export class FakeFiles implements FilesSurface {
     this.trace.tell('files.read', [path]);
     return this.texts.get(path);
   }
+
+  list(path: string): readonly string[] {
+    this.trace.tell('files.list', [path]);
+    const folder = `${path}/`;
+    const names = [...this.texts.keys()]
+      .filter((name) => name.startsWith(folder))
+      .map((name) => name.slice(folder.length).split('/')[0]!);
+    return [...new Set(names)];
+  }
 }

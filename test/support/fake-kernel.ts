@@ -18,6 +18,7 @@ import { Schedule } from './fake-schedule.js';
 import { type Call, type FailureRange, Trace } from './fake-trace.js';
 import { FakeTun } from './fake-tun.js';
 import { FakeVhost } from './fake-vhost.js';
+import { FakeWorkers } from './fake-workers.js';
 
 export type { OpenDescriptor } from './fake-descriptors.js';
 export type { FakeDevice } from './fake-device.js';
@@ -38,6 +39,8 @@ export interface FakeKernelOptions {
   readonly extendedFeatures?: readonly bigint[];
   /** Makes it a kernel with VHOST_SET_FORK_FROM_OWNER. */
   readonly forkControl?: boolean;
+  /** False makes it a kernel before 6.4, whose workers are kernel threads. */
+  readonly taskWorkers?: boolean;
 }
 
 /**
@@ -62,9 +65,10 @@ export class FakeKernel implements Kernel {
   readonly vhost: FakeVhost;
 
   constructor(options: FakeKernelOptions = {}) {
-    const { features = offeredFeatures, extendedFeatures, forkControl = false } = options;
-    const offer = { features, extendedFeatures, forkControl };
-    this.vhost = new FakeVhost(this.trace, this.descriptor, this.memory, this.schedule, offer);
+    const { features = offeredFeatures, extendedFeatures, forkControl = false, taskWorkers = true } = options;
+    const offer = { features, extendedFeatures, forkControl, taskWorkers };
+    const workers = new FakeWorkers(this.files);
+    this.vhost = new FakeVhost(this.trace, this.descriptor, this.memory, this.schedule, offer, workers);
   }
 
   /** Every call so far, in order. */

@@ -73,9 +73,12 @@ export class VhostFile extends OpenFile {
     this.logEvent = file;
   }
 
-  /** As after open(2), but for the features, which VHOST_RESET_OWNER leaves. */
+  /** As after open(2): like vhost_vq_reset(), which forgets what was agreed on as well. */
   reset(): void {
     for (const queue of this.queues) queue.reset();
+    this.features = 0n;
+    this.extendedFeatures = [];
+    this.backendFeatures = 0n;
     this.setLogEvent(undefined);
     this.memoryTable = undefined;
     this.logBase = undefined;

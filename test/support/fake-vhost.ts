@@ -1,5 +1,6 @@
 import {
   VHOST_BACKEND_F_IOTLB_MSG_V2,
+  VHOST_FORK_OWNER_KTHREAD,
   VHOST_FORK_OWNER_TASK,
   VHOST_VRING_F_LOG,
 } from '../../lib/abi/vhost.js';
@@ -21,6 +22,7 @@ import type { Schedule } from './fake-schedule.js';
 import { TapFile } from './fake-tap-file.js';
 import type { Entry, Trace } from './fake-trace.js';
 import { VhostFile } from './fake-vhost-file.js';
+import type { FakeWorkers } from './fake-workers.js';
 
 /** What the kernel offers. */
 export interface VhostOffer {
@@ -30,6 +32,8 @@ export interface VhostOffer {
   readonly extendedFeatures: readonly bigint[] | undefined;
   /** Whether VHOST_SET_FORK_FROM_OWNER was compiled in. */
   readonly forkControl: boolean;
+  /** Whether a worker is a task of the owner unless VHOST_SET_FORK_FROM_OWNER says otherwise. */
+  readonly taskWorkers: boolean;
 }
 
 const backendFeatures = 1n << BigInt(VHOST_BACKEND_F_IOTLB_MSG_V2);
@@ -48,6 +52,7 @@ export class FakeVhost implements VhostSurface {
   private readonly memories: FakeMemory;
   private readonly schedule: Schedule;
   private readonly offer: VhostOffer;
+  private readonly workers: FakeWorkers;
   private readonly files = new Set<VhostFile>();
   private readonly turns = new Set<FakeQueue>();
 
@@ -57,12 +62,14 @@ export class FakeVhost implements VhostSurface {
     memories: FakeMemory,
     schedule: Schedule,
     offer: VhostOffer,
+    workers: FakeWorkers,
   ) {
     this.trace = trace;
     this.descriptors = descriptors;
     this.memories = memories;
     this.schedule = schedule;
     this.offer = offer;
+    this.workers = workers;
     memories.users.add((entry, address, size) => this.guard(entry, address, size));
   }
 
@@ -74,6 +81,7 @@ export class FakeVhost implements VhostSurface {
       (queue) => this.turn(queue),
       (ended) => this.ended(ended),
     );
+    file.forkFromOwner = this.offer.taskWorkers ? VHOST_FORK_OWNER_TASK : VHOST_FORK_OWNER_KTHREAD;
     this.files.add(file);
     return this.descriptors.install(file);
   }
@@ -119,12 +127,14 @@ export class FakeVhost implements VhostSurface {
     const file = this.file(entry, fd);
     if (file.owned) throw entry.refuse('EBUSY');
     file.owned = true;
+    this.workers.start(file);
   }
 
   resetOwner(fd: number): void {
     const file = this.owned(this.trace.enter('vhost.resetOwner', [fd]), fd);
     for (const queue of file.queues) this.detach(queue);
     file.reset();
+    this.workers.stop(file);
   }
 
   setMemTable(fd: number, regions: readonly MemoryTableEntry[]): void {
@@ -340,6 +350,7 @@ export class FakeVhost implements VhostSurface {
   /** The last descriptor of a device closed: like vhost_net_release(), which stops and drains the queues. */
   private ended(file: VhostFile): void {
     for (const queue of file.queues) this.detach(queue);
+    this.workers.stop(file);
     this.files.delete(file);
   }
 

@@ -60,4 +60,11 @@ describe('native files', () => {
     assert.equal(files.read('a\0b'), undefined);
     assert.throws(() => files.read(5 as never), { code: 'ERR_VHOST_INVALID_ARGUMENT' });
   });
+
+  it('lists a folder, and nothing where there is none', () => {
+    assert.ok(files.list('/proc/self').includes('status'));
+    assert.deepEqual(files.list('/proc/self/status'), []);
+    assert.deepEqual(files.list('/proc/none'), []);
+    assert.throws(() => files.list(5 as never), { code: 'ERR_VHOST_INVALID_ARGUMENT' });
+  });
 });

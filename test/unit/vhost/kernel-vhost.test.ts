@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
+import type { VringAddresses } from '../../../lib/kernel/kernel.js';
 import { GuestMemory } from '../../../lib/memory/guest-memory.js';
 import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
 import { turn } from '../../support/open-nic.js';
-
-const addresses = { flags: 0, descriptorTable: 0n, availableRing: 0n, usedRing: 0n, log: 0n };
 
 describe('KernelVhost', () => {
   let kernel: FakeKernel;
@@ -12,7 +11,7 @@ describe('KernelVhost', () => {
   let vhost: KernelVhost;
 
   beforeEach(() => {
-    kernel = new FakeKernel();
+    kernel = new FakeKernel({ extendedFeatures: [0xan], forkControl: true });
     memory = new GuestMemory(kernel);
     memory.addRegion({ size: 1 << 16 });
     vhost = KernelVhost.open({ kernel });
@@ -23,18 +22,18 @@ describe('KernelVhost', () => {
     kernel.assertNothingLeft();
   });
 
+  /** A ring of 8 in guest memory, a page for each queue. */
+  function ring(queue: number): VringAddresses {
+    const start = memory.regions[0]!.userAddress + BigInt(queue * 4096);
+    return { flags: 0, descriptorTable: start, availableRing: start + 128n, usedRing: start + 256n, log: 0n };
+  }
+
   /** Brings queue 0 to where a backend can be set. */
   function prepare(): void {
     vhost.setOwner();
     vhost.setMemTable(memory);
-    const start = memory.regions[0]!.userAddress;
     vhost.setVringNum(0, 8);
-    vhost.setVringAddr(0, {
-      ...addresses,
-      descriptorTable: start,
-      availableRing: start + 128n,
-      usedRing: start + 256n,
-    });
+    vhost.setVringAddr(0, ring(0));
   }
 
   it('makes one request for each method, 1:1', async () => {
@@ -48,16 +47,25 @@ describe('KernelVhost', () => {
       [() => vhost.setMemTable(memory), 'vhost.setMemTable', [fd, memory.table()]],
       [() => vhost.setLogBase(4096n), 'vhost.setLogBase', [fd, 4096n]],
       [() => vhost.setLogFd(eventfd), 'vhost.setLogFd', [fd, eventfd]],
-      [() => vhost.setVringNum(1, 256), 'vhost.setVringNum', [fd, 1, 256]],
+      [() => vhost.setVringNum(1, 8), 'vhost.setVringNum', [fd, 1, 8]],
       [() => vhost.setVringBase(1, 65_535), 'vhost.setVringBase', [fd, 1, 65_535]],
       [() => vhost.getVringBase(1), 'vhost.getVringBase', [fd, 1]],
-      [() => vhost.setVringAddr(1, addresses), 'vhost.setVringAddr', [fd, 1, addresses]],
+      [() => vhost.setVringAddr(1, ring(1)), 'vhost.setVringAddr', [fd, 1, ring(1)]],
       [() => vhost.setVringKick(1, eventfd), 'vhost.setVringKick', [fd, 1, eventfd]],
       [() => vhost.setVringCall(1, -1), 'vhost.setVringCall', [fd, 1, -1]],
       [() => vhost.setVringErr(1, eventfd), 'vhost.setVringErr', [fd, 1, eventfd]],
       [() => vhost.setVringBusyloopTimeout(1, 50), 'vhost.setVringBusyloopTimeout', [fd, 1, 50]],
+      [() => vhost.getVringBusyloopTimeout(1), 'vhost.getVringBusyloopTimeout', [fd, 1]],
+      [() => vhost.getFeaturesArray(), 'vhost.getFeaturesArray', [fd, 2]],
+      [() => vhost.getFeaturesArray(1), 'vhost.getFeaturesArray', [fd, 1]],
+      [() => vhost.setFeaturesArray([1n << 32n, 2n]), 'vhost.setFeaturesArray', [fd, [1n << 32n, 2n]]],
+      [() => vhost.getBackendFeatures(), 'vhost.getBackendFeatures', [fd]],
+      [() => vhost.setBackendFeatures(2n), 'vhost.setBackendFeatures', [fd, 2n]],
+      [() => vhost.getForkFromOwner(), 'vhost.getForkFromOwner', [fd]],
       [() => vhost.setBackend(0, tap), 'vhost.netSetBackend', [fd, 0, tap]],
       [() => vhost.detachBackend(0), 'vhost.netDetachBackend', [fd, 0]],
+      [() => vhost.resetOwner(), 'vhost.resetOwner', [fd]],
+      [() => vhost.setForkFromOwner(0), 'vhost.setForkFromOwner', [fd, 0]],
     ];
     for (const [request, name, args] of requests) {
       const before = kernel.calls.length;
@@ -67,8 +75,18 @@ describe('KernelVhost', () => {
       assert.equal(calls[0]!.name, name);
       assert.deepEqual(calls[0]!.args, args);
     }
-    assert.equal(vhost.getVringBase(1), 65_535);
     assert.equal(vhost.getFeatures(), 0x1033d008000n);
+  });
+
+  it('returns what the kernel answers', () => {
+    prepare();
+    vhost.setVringBase(1, 65_535);
+    assert.equal(vhost.getVringBase(1), 65_535);
+    vhost.setVringBusyloopTimeout(1, 50);
+    assert.equal(vhost.getVringBusyloopTimeout(1), 50);
+    assert.deepEqual(vhost.getFeaturesArray(), [0x1033d008000n, 0xan]);
+    assert.equal(vhost.getBackendFeatures(), 2n);
+    assert.equal(vhost.getForkFromOwner(), 1);
   });
 
   it('passes refusals on as they are, with a hint where the cause is known', async () => {
@@ -112,12 +130,26 @@ describe('KernelVhost', () => {
       () => vhost.setVringNum(0, 8),
       () => vhost.setVringBase(0, 0),
       () => vhost.getVringBase(0),
-      () => vhost.setVringAddr(0, addresses),
+      () => vhost.setVringAddr(0, ring(0)),
       () => vhost.setVringKick(0, -1),
       () => vhost.setVringCall(0, -1),
       () => vhost.setVringErr(0, -1),
       () => vhost.setVringBusyloopTimeout(0, 0),
       () => vhost.setBackend(0, -1),
+      () => vhost.getFeaturesArray(),
+      () => vhost.setFeaturesArray([]),
+      () => vhost.resetOwner(),
+      () => vhost.setVringEndian(0, 0),
+      () => vhost.getVringEndian(0),
+      () => vhost.getVringBusyloopTimeout(0),
+      () => vhost.getBackendFeatures(),
+      () => vhost.setBackendFeatures(0n),
+      () => vhost.newWorker(),
+      () => vhost.freeWorker(0),
+      () => vhost.attachVringWorker(0, 0),
+      () => vhost.getVringWorker(0),
+      () => vhost.getForkFromOwner(),
+      () => vhost.setForkFromOwner(1),
     ];
     for (const request of requests) assert.throws(request, closed);
     await assert.rejects(vhost.detachBackend(0), closed);
@@ -152,6 +184,13 @@ describe('KernelVhost', () => {
     kernel.failOn('descriptor.close', 'EIO');
     assert.throws(() => vhost.close(), { code: 'EIO' });
     memory.close();
+  });
+
+  it('lets go of it as well when it gives the device up', () => {
+    prepare();
+    vhost.resetOwner();
+    memory.close();
+    vhost.setOwner();
   });
 
   it('is not closed while a detach is under way, and keeps its memory', async () => {
