@@ -22,6 +22,7 @@ describe('the ring tier', function () {
     assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
     const { growth, completed, inFlight } = JSON.parse(stdout);
     assert.deepEqual({ completed, inFlight }, { completed: FRAMES, inFlight: 0 });
-    assert.ok(growth < 64 * 1024, `the heap grew by ${growth} bytes in ${FRAMES} frames`);
+    // What is left is the clock, for one batch of 64: no tenth of a byte for each frame.
+    assert.ok(growth < FRAMES / 10, `the heap grew by ${growth} bytes in ${FRAMES} frames`);
   });
 });

@@ -47,9 +47,10 @@ export class NumberedFrames {
     return frame;
   }
 
-  /** Writes a frame at `offset`. */
+  /** Writes a frame at `offset`: byte by byte, since `Buffer.copy` and `subarray` make an object for each call. */
   write(number: number, bytes: Uint8Array, offset: number): void {
-    this.#head.copy(bytes, offset);
+    const head = this.#head;
+    for (let i = 0; i < ETHERNET_HEADER; i++) bytes[offset + i] = head[i]!;
     const rest = this.length - ETHERNET_HEADER - NUMBER;
     if (rest < 0) return;
     const at = offset + ETHERNET_HEADER;
@@ -58,7 +59,7 @@ export class NumberedFrames {
     bytes[at + 2] = number >>> 16;
     bytes[at + 3] = number >>> 24;
     const start = number % STARTS;
-    pattern.copy(bytes, at + NUMBER, start, start + rest);
+    for (let i = 0; i < rest; i++) bytes[at + NUMBER + i] = pattern[start + i]!;
   }
 
   /** The number that a frame of at least 18 bytes bears. */
