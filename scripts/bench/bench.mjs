@@ -102,7 +102,12 @@ async function main(argv) {
       .split('\n')
       .map((line) => JSON.parse(line));
     const machine = `${cpus()[0]?.model.trim()}, ${device.cpus ?? 2} processors${where === 'vm' ? `, in a VM (${accel})` : ''}`;
-    const bench = { machine, kernel: kernel ?? head.kernel, versions: head.versions, rows };
+    const bench = { machine, kernel: kernel ?? head?.kernel ?? '?', versions: head?.versions ?? {}, rows };
+    if (status !== 0) {
+      if (rows.length > 0) process.stderr.write(table(bench));
+      say('not every work was done; this is no table, and nothing is written');
+      return 1;
+    }
     await mkdir(out, { recursive: true });
     await writeFile(join(out, 'bench.json'), `${JSON.stringify(bench, null, 2)}\n`);
     for (const [name, svg] of charts(bench)) await writeFile(join(out, name), svg);

@@ -7,6 +7,9 @@ import { Namespaces } from '../namespaces.mjs';
 import { ours, run, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
+/** Seconds in which a connection finds its pace; they count for nothing. */
+const SLOW_START = 2;
+
 /**
  * TCP from one namespace to another, as iperf3 measures it, through a program between two taps or through the
  * kernel's own bridge between two pairs of veth.
