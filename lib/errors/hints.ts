@@ -71,6 +71,7 @@ const hints: readonly Hint[] = [
     code: 'EBUSY',
     hint: 'the worker runs already; choose before VHOST_SET_OWNER',
   },
+  { at: 'VHOST_SET_FORK_FROM_OWNER', code: 'EINVAL', hint: '0 is a kernel thread, 1 a task of the owner' },
   {
     at: 'VHOST_SET_MEM_TABLE',
     code: 'E2BIG',
@@ -91,6 +92,7 @@ const hints: readonly Hint[] = [
     code: 'EINVAL',
     hint: 'a ring has a power of two of descriptors, up to 32768',
   },
+  { at: 'VHOST_SET_VRING_ENDIAN', code: 'EINVAL', hint: '0 is little-endian, 1 big-endian' },
   { at: 'VHOST_SET_VRING_BASE', code: 'EINVAL', hint: 'an index of a ring has 16 bits' },
   {
     at: 'VHOST_SET_VRING_ADDR',

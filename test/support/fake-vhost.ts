@@ -134,6 +134,8 @@ export class FakeVhost implements VhostSurface {
     const file = this.owned(this.trace.enter('vhost.resetOwner', [fd]), fd);
     for (const queue of file.queues) this.detach(queue);
     file.reset();
+    // Like vhost_dev_reset_owner(), which leaves a table without regions where open(2) leaves none.
+    file.memoryTable = [];
     this.workers.stop(file);
   }
 

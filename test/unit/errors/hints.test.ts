@@ -27,6 +27,8 @@ describe('explain', () => {
       [/needs a log within reach/, 'vhost.setFeatures', [3, 1n], 'EFAULT'],
       [/not among those of VHOST_GET_BACKEND/, 'vhost.setBackendFeatures', [3, 1n], 'EOPNOTSUPP'],
       [/before VHOST_SET_OWNER/, 'vhost.setForkFromOwner', [3, 1], 'EBUSY'],
+      [/1 a task/, 'vhost.setForkFromOwner', [3, 2], 'EINVAL'],
+      [/1 big-endian/, 'vhost.setVringEndian', [3, 0, 2], 'EINVAL'],
       [/a region is empty/, 'vhost.setMemTable', [3, []], 'EFAULT'],
       [/the log is out of reach/, 'vhost.setLogBase', [3, 1n], 'EFAULT'],
       [/a power of two/, 'vhost.setVringNum', [3, 0, 7], 'EINVAL'],
