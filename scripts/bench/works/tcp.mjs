@@ -72,6 +72,8 @@ async function measure(contender, seconds) {
     'iperf3',
     '-c',
     `10.98.${number}.2`,
+    '-O',
+    String(SLOW_START),
     '-t',
     String(seconds),
     '-J',
