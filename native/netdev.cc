@@ -1,3 +1,5 @@
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -24,6 +26,28 @@ napi_value Open(Call& call) {
   if (!call.OptionalString(0, "netns", &netns)) return nullptr;
   const auto make = [] { return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); };
   Fd fd = MakeInNetworkNamespace(call, netns, make, {"socket"});
+  if (!fd.Valid()) return nullptr;
+  return call.Number(call.State().Own(std::move(fd), Environment::Kind::kOther));
+}
+
+// socket(2): a netlink socket of the group that is told of every link made, changed or removed.
+napi_value Watch(Call& call) {
+  std::string netns;
+  if (!call.OptionalString(0, "netns", &netns)) return nullptr;
+  const auto make = []() -> int {
+    Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+    if (!fd.Valid()) return -1;
+    // Whoever only wants to know that something happened loses nothing by an overrun.
+    const int quiet = 1;
+    sockaddr_nl address = {};
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = RTMGRP_LINK;
+    if (setsockopt(fd.Get(), SOL_NETLINK, NETLINK_NO_ENOBUFS, &quiet, sizeof quiet) == -1 ||
+        bind(fd.Get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == -1)
+      return -1;
+    return fd.Release();
+  };
+  Fd fd = MakeInNetworkNamespace(call, netns, make, {"socket", "NETLINK_ROUTE"});
   if (!fd.Valid()) return nullptr;
   return call.Number(call.State().Own(std::move(fd), Environment::Kind::kOther));
 }
@@ -108,6 +132,7 @@ napi_value SetHardwareAddress(Call& call) {
 
 constexpr Method kMethods[] = {
     {"netdev.open", Entry<Open>},
+    {"netdev.watch", Entry<Watch>},
     {"netdev.getIndex", Entry<GetIndex>},
     {"netdev.getName", Entry<GetName>},
     {"netdev.getFlags", Entry<GetFlags>},

@@ -2,6 +2,7 @@ import { ETH_ALEN, ETH_MAX_MTU, ETH_MIN_MTU } from '../abi/if-ether.js';
 import { IFF_UP } from '../abi/netdevice.js';
 import { checkInteger, wrongType, wrongValue } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
+import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
 
 /** What can be said of any network interface when a backend is opened on it. */
@@ -38,16 +39,23 @@ export function formatMac(address: Uint8Array): string {
   return Array.from(address.subarray(0, ETH_ALEN), (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
+/** A watch on the interfaces of a namespace. */
+export interface InterfaceWatch {
+  close(): void;
+}
+
 /** A network interface of the host, by name, in a namespace: netdevice(7). */
 export class NetworkInterface {
   readonly name: string;
   readonly #kernel: Kernel;
+  readonly #netns: string | undefined;
   #fd: number;
 
   constructor(kernel: Kernel, name: string, netns?: string) {
     this.#kernel = kernel;
     this.name = name;
-    this.#fd = kernel.netdev.open(namespacePath(netns));
+    this.#netns = namespacePath(netns);
+    this.#fd = kernel.netdev.open(this.#netns);
   }
 
   /** The interface that has an index in a namespace. */
@@ -94,6 +102,33 @@ export class NetworkInterface {
       if (up && (flags & IFF_UP) === 0) netdev.setFlags(this.#fd, this.name, flags | IFF_UP);
     } catch (error) {
       throw explain(error);
+    }
+  }
+
+  /** Calls back when an interface of the same namespace was made, changed or removed. It holds no loop. */
+  watch(changed: () => void): InterfaceWatch {
+    const { netdev, poller, descriptor } = this.#kernel;
+    const fd = netdev.watch(this.#netns);
+    const message = new Uint8Array(64);
+    try {
+      const watching = poller.watchReadable(fd, () => {
+        try {
+          descriptor.read(fd, message);
+        } catch {
+          // What the message said is asked of the interface itself; it only must not be said again.
+        }
+        changed();
+      });
+      watching.unref();
+      return {
+        close: () => {
+          watching.close();
+          descriptor.close(fd);
+        },
+      };
+    } catch (error) {
+      undo(() => descriptor.close(fd));
+      throw error;
     }
   }
 

@@ -1,3 +1,4 @@
+import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, BackendKind, LinkState, Offload } from './backend.js';
 import type { NetworkInterface } from './network-interface.js';
@@ -73,26 +74,20 @@ export interface Keep {
  * Opens step by step: `build` takes what `keep` notes on its way, and where a step throws, all that was noted is closed.
  */
 export function openWhole(kernel: Kernel, build: (keep: Keep) => Backend): Backend {
-  const undo: (() => void)[] = [];
+  const opened: (() => void)[] = [];
   try {
     return build({
       fd: (fd) => {
-        undo.push(() => kernel.descriptor.close(fd));
+        opened.push(() => kernel.descriptor.close(fd));
         return fd;
       },
       interface: (device) => {
-        undo.push(() => device.close());
+        opened.push(() => device.close());
         return device;
       },
     });
   } catch (error) {
-    for (const step of undo.reverse()) {
-      try {
-        step();
-      } catch {
-        // What failed first is what the caller is told.
-      }
-    }
+    for (const step of opened.reverse()) undo(step);
     throw error;
   }
 }

@@ -160,6 +160,11 @@ export interface PacketSurface {
 export interface NetdevSurface {
   /** socket(2) in the network namespace `netns`; the following methods act on that namespace. */
   open(netns?: string): number;
+  /**
+   * socket(2) AF_NETLINK of the group RTMGRP_LINK in the network namespace `netns`: a read(2) takes one message for
+   * each interface that is made, changed or removed there.
+   */
+  watch(netns?: string): number;
   /** SIOCGIFINDEX. */
   getIndex(fd: number, name: string): number;
   /** SIOCGIFNAME. */

@@ -1,47 +1,70 @@
 import type { Backend } from '../backend/backend.js';
+import type { InterfaceWatch } from '../backend/network-interface.js';
 import { type BackendOptions, openBackend } from '../backend/open.js';
+import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
 
-/** The backend that a `Nic` works on now, and whether it is the `Nic`'s to close. */
-export class BackendSlot {
-  #backend: Backend;
-  #owned: boolean;
-  readonly #kernel: Kernel;
+/** A backend in its place. */
+interface Placed {
+  readonly backend: Backend;
+  /** Whether it was opened here; one that was open already stays the caller's to close. */
+  readonly owned: boolean;
+  /** A vhost device says nothing of its backend's end before it is given a frame, so the interface is watched. */
+  readonly watch: InterfaceWatch;
+}
 
-  /** A backend that is open already stays the caller's. */
-  constructor(backend: BackendOptions | Backend, kernel: Kernel) {
+/** The backend that a `Nic` works on now. */
+export class BackendSlot {
+  readonly #kernel: Kernel;
+  readonly #changed: () => void;
+  #placed: Placed;
+
+  /** `changed` is called when something happened to the interface, or to another of its namespace. */
+  constructor(backend: BackendOptions | Backend, kernel: Kernel, changed: () => void) {
     this.#kernel = kernel;
-    this.#owned = !isOpen(backend);
-    this.#backend = isOpen(backend) ? backend : openBackend(backend, kernel);
+    this.#changed = changed;
+    this.#placed = this.#place(backend);
   }
 
   get backend(): Backend {
-    return this.#backend;
+    return this.#placed.backend;
   }
 
   /** Puts another backend in; `keep` then closes the one before it, `undo` puts that back and closes the new one. */
   replace(backend: BackendOptions | Backend): { keep(): void; undo(): void } {
-    const after = new BackendSlot(backend, this.#kernel);
-    const before = new BackendSlot(this.#backend, this.#kernel);
-    before.#owned = this.#owned;
-    this.#take(after);
+    const before = this.#placed;
+    const after = this.#place(backend);
+    this.#placed = after;
     return {
-      keep: () => before.close(),
+      keep: () => remove(before),
       undo: () => {
-        this.#take(before);
-        after.close();
+        this.#placed = before;
+        remove(after);
       },
     };
   }
 
-  /** Closes the backend where it was opened here. */
   close(): void {
-    if (this.#owned) this.#backend.close();
+    remove(this.#placed);
   }
 
-  #take(other: BackendSlot): void {
-    this.#backend = other.#backend;
-    this.#owned = other.#owned;
+  #place(given: BackendOptions | Backend): Placed {
+    const owned = !isOpen(given);
+    const backend = owned ? openBackend(given, this.#kernel) : given;
+    try {
+      return { backend, owned, watch: backend.interface.watch(this.#changed) };
+    } catch (error) {
+      if (owned) undo(() => backend.close());
+      throw error;
+    }
+  }
+}
+
+function remove({ backend, owned, watch }: Placed): void {
+  try {
+    watch.close();
+  } finally {
+    if (owned) backend.close();
   }
 }
 

@@ -59,6 +59,12 @@ const optionNames = [
   'kernel',
 ] as const;
 
+/** What the parts of a `Nic` tell it. */
+export interface NicEvents extends QueuePairEvents {
+  /** Something happened to the interface of the backend, or to another of its namespace. */
+  interfaceChanged(): void;
+}
+
 /** What a `Nic` is made of, set up and detached. */
 export interface NicParts {
   readonly pair: QueuePair;
@@ -71,7 +77,7 @@ export interface NicParts {
 }
 
 /** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
-export async function openParts(options: NicOptions, events: QueuePairEvents): Promise<NicParts> {
+export async function openParts(options: NicOptions, events: NicEvents): Promise<NicParts> {
   checkOptions('options', options, optionNames);
   const { kernel = hostKernel(), vhost } = options;
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
@@ -105,7 +111,7 @@ export async function openParts(options: NicOptions, events: QueuePairEvents): P
     const { memory, pool } = options.shared
       ? addRings(options.shared, ringBytes)
       : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
-    const slot = new BackendSlot(options.backend ?? namedBackend(options), kernel);
+    const slot = new BackendSlot(options.backend ?? namedBackend(options), kernel, events.interfaceChanged);
     teardown.add(() => slot.close());
     const pair = await QueuePair.open({
       kernel,

@@ -89,6 +89,9 @@ export class Nic extends EventEmitter<NicEventMap> {
       failed: (queue) => {
         if (nic !== undefined) nic.#reported(queue);
       },
+      interfaceChanged: () => {
+        if (nic !== undefined) nic.#interfaceChanged();
+      },
     });
     try {
       nic = new Nic(parts);
@@ -310,19 +313,25 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   #reported(queue: number): void {
-    if (this.closed) return;
-    if (this.backend.alive())
-      this.#fail(
-        [queue],
-        new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in queue ${queue}`, {
-          queue,
-        }),
-      );
-    else
-      this.#fail(
-        QUEUES,
-        new VhostError('ERR_VHOST_BACKEND_GONE', `the interface ${this.name} is gone`, { queue }),
-      );
+    if (this.closed || this.#gone(queue)) return;
+    this.#fail(
+      [queue],
+      new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in queue ${queue}`, { queue }),
+    );
+  }
+
+  #interfaceChanged(): void {
+    if (!this.closed) this.#gone(VHOST_NET_VQ_RX);
+  }
+
+  /** Stops both queues where the interface is no more; whether it is. */
+  #gone(queue: number): boolean {
+    if (this.backend.alive()) return false;
+    this.#fail(
+      QUEUES,
+      new VhostError('ERR_VHOST_BACKEND_GONE', `the interface ${this.name} is gone`, { queue }),
+    );
+    return true;
   }
 
   /** Stops queues until the next `attach`, settles their frames, ends their waits with the error and tells of it. */

@@ -15,13 +15,15 @@ export interface TapNicOptions extends Omit<NicOptions, 'tap'> {
 export class Namespace {
   readonly name: string;
   readonly #nics = new Set<Nic>();
+  readonly #added: boolean;
 
-  private constructor(name: string) {
+  private constructor(name: string, added: boolean) {
     this.name = name;
+    this.#added = added;
   }
 
   static add(): Namespace {
-    const namespace = new Namespace(`vhost-${process.pid}-${++made}`);
+    const namespace = new Namespace(`vhost-${process.pid}-${++made}`, true);
     command('ip', ['netns', 'add', namespace.name]);
     namespace.run(
       'sysctl',
@@ -34,7 +36,7 @@ export class Namespace {
 
   /** A namespace that another process added, and will remove. */
   static enter(name: string): Namespace {
-    return new Namespace(name);
+    return new Namespace(name, false);
   }
 
   /** Runs ip(8) on this namespace; what it printed. */
@@ -69,7 +71,10 @@ export class Namespace {
     return Number(this.run('cat', `/sys/class/net/${tap}/statistics/tx_dropped`));
   }
 
-  /** Closes every `Nic` opened here, the latest first, and removes the namespace, whatever state they are in. */
+  /**
+   * Closes every `Nic` opened here, the latest first, whatever state they are in, and removes the namespace where it
+   * was added here.
+   */
   async remove(): Promise<void> {
     const failures: unknown[] = [];
     for (const nic of [...this.#nics].reverse()) {
@@ -77,7 +82,7 @@ export class Namespace {
       const judged = nic.closed;
       await nic.close().catch((error: unknown) => judged || failures.push(error));
     }
-    command('ip', ['netns', 'del', this.name]);
+    if (this.#added) command('ip', ['netns', 'del', this.name]);
     if (failures.length > 0) throw failures[0];
   }
 }

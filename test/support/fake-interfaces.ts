@@ -22,6 +22,7 @@ const multicastBroadcast = 0x1002;
 /** The interfaces of a fake kernel, by namespace. */
 export class FakeInterfaces {
   private readonly namespaces = new Map<string, Map<string, FakeInterface>>([[ownNamespace, new Map()]]);
+  private readonly watchers = new Set<{ readonly namespace: string; readonly removed: () => void }>();
   private nextIndex = 2;
 
   /** A namespace that can be opened by this path. */
@@ -74,6 +75,14 @@ export class FakeInterfaces {
     if (!found) throw new Error(`no interface ${name}`);
     this.namespaces.get(namespace)!.delete(name);
     for (const deleted of [...found.deleted]) deleted();
+    for (const watcher of [...this.watchers]) if (watcher.namespace === namespace) watcher.removed();
+  }
+
+  /** Tells of every removal in a namespace, until the returned function is called. */
+  onRemoved(namespace: string, removed: () => void): () => void {
+    const watcher = { namespace, removed };
+    this.watchers.add(watcher);
+    return () => this.watchers.delete(watcher);
   }
 
   list(namespace = ownNamespace): FakeInterface[] {

@@ -15,6 +15,20 @@ class ControlSocket extends OpenFile {
   }
 }
 
+/** Told of every interface of its namespace that is removed. */
+class LinkSocket extends OpenFile {
+  private readonly leave: () => void;
+
+  constructor(interfaces: FakeInterfaces, namespace: string) {
+    super('link socket', constants.S_IFSOCK);
+    this.leave = interfaces.onRemoved(namespace, () => this.arrive(new Uint8Array(16)));
+  }
+
+  protected override released(): void {
+    this.leave();
+  }
+}
+
 /** The interfaces of a fake kernel by name, like dev_ioctl(). */
 export class FakeNetdev implements NetdevSurface {
   private readonly trace: Trace;
@@ -39,6 +53,13 @@ export class FakeNetdev implements NetdevSurface {
     const namespace = netns ?? ownNamespace;
     if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     return this.descriptors.install(new ControlSocket(namespace));
+  }
+
+  watch(netns?: string): number {
+    const entry = this.trace.enter('netdev.watch', netns === undefined ? [] : [netns]);
+    const namespace = netns ?? ownNamespace;
+    if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
+    return this.descriptors.install(new LinkSocket(this.interfaces, namespace));
   }
 
   getIndex(fd: number, name: string): number {

@@ -80,6 +80,7 @@ export const requests: Readonly<Record<string, RequestName>> = {
   'packet.describe': { syscall: 'getsockopt', request: 'SO_DOMAIN' },
 
   'netdev.open': { syscall: 'socket' },
+  'netdev.watch': { syscall: 'socket', request: 'NETLINK_ROUTE' },
   'netdev.getIndex': ioctl('SIOCGIFINDEX'),
   'netdev.getName': ioctl('SIOCGIFNAME'),
   'netdev.getFlags': ioctl('SIOCGIFFLAGS'),

@@ -85,6 +85,19 @@ describe('Nic: a queue that fails', () => {
     assert.equal(errors.length, 1, 'it is told once');
   });
 
+  it('both stop where the interface goes while nothing is sent, and not where another one does', async () => {
+    kernel.interfaces.add('ether', 'other');
+    kernel.interfaces.remove('other');
+    await turn();
+    await sends();
+    const step = assert.rejects(nic.receive().next(), { code: 'ERR_VHOST_BACKEND_GONE' });
+    await turn();
+    kernel.interfaces.remove('tap0');
+    await step;
+    for (let i = 0; i < 6; i++) await turn();
+    assert.equal(errors.length, 1);
+  });
+
   it('transmission stops at a lie in its ring; reception goes on', async () => {
     worker.completion = 'held';
     const submission = nic.submit([frame(), frame()]);
