@@ -44,6 +44,17 @@ describe('native netdev', () => {
     descriptor.close(here);
   });
 
+  it('tells of what happens to the interfaces of a namespace', async () => {
+    const watch = netdev.watch(namespace.path);
+    const message = new Uint8Array(64);
+    throwsRefusal(() => descriptor.read(watch, message), { code: 'EAGAIN', syscall: 'read' });
+    netdev.setMtu(fd, 'netdev0', 1400);
+    assert.ok(descriptor.read(watch, message) > 0);
+    netdev.setMtu(fd, 'netdev0', 1500);
+    descriptor.close(watch);
+    throwsRefusal(() => netdev.watch('/nowhere'), { code: 'ENOENT', syscall: 'open', path: '/nowhere' });
+  });
+
   it('reads and sets flags', () => {
     const down = netdev.getFlags(fd, 'netdev0');
     assert.equal(down & IFF_UP, 0);
