@@ -9,8 +9,8 @@ import {
 } from './device-options.mjs';
 import { ROOT, SetupError, setUp } from './setup.mjs';
 import { codeOf, VmError } from './vm/errors.mjs';
-import { showProgress } from './vm/progress.mjs';
 import { runWithDevice } from './vm/run.mjs';
+import { showProgress } from './vm/show-progress.mjs';
 
 const HELP = `Usage: npm run demo [-- OPTION…]
 

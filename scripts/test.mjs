@@ -11,7 +11,7 @@ import { SetupError, setUp } from './setup.mjs';
 import { filesOf, PARTS } from './test/parts.mjs';
 import { runPart, skipPart } from './test/run-part.mjs';
 import { codeOf, VmError } from './vm/errors.mjs';
-import { showProgress } from './vm/progress.mjs';
+import { showProgress } from './vm/show-progress.mjs';
 
 const NAMES = PARTS.map(({ name }) => name);
 

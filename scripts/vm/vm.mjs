@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { codeOf, VmError } from './errors.mjs';
 import { HELP, parseCommandLine } from './options.mjs';
-import { showProgress } from './progress.mjs';
 import { runWithDevice } from './run.mjs';
+import { showProgress } from './show-progress.mjs';
 import { openTerminal } from './terminal.mjs';
 
 /**
