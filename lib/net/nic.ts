@@ -19,7 +19,7 @@ import type { ReceiveQueue } from './receive-queue.js';
 import { type ReceiveOptions, Receiver } from './receiver.js';
 import { Sender, type SendOptions } from './sender.js';
 import type { Teardown } from './teardown.js';
-import type { TransmitQueue } from './transmit-queue.js';
+import { LINK_OVERHEAD, MAX_SEGMENTED_FRAME, type TransmitQueue } from './transmit-queue.js';
 
 const QUEUES = [VHOST_NET_VQ_RX, VHOST_NET_VQ_TX] as const;
 
@@ -267,6 +267,7 @@ export class Nic extends EventEmitter<NicEventMap> {
     const { backend } = this;
     await this.#pair.carryHeader(backend.headerSize);
     this.tx.mtu = backend.interface.mtu;
+    this.rx.checkHolds(longestFrame(backend));
     for (const queue of QUEUES) this.#failures[queue] = undefined;
     this.#sender.resume();
     this.#receiver.resume();
@@ -356,6 +357,11 @@ export class Nic extends EventEmitter<NicEventMap> {
         if (!this.closed) setImmediate(() => this.emit('error', error));
       });
   }
+}
+
+/** Bytes of the longest frame that a backend may deliver. */
+function longestFrame({ offloads, interface: { mtu } }: Backend): number {
+  return offloads.some((offload) => offload !== 'csum') ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD;
 }
 
 function newEvents(): QueueEvents {

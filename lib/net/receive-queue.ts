@@ -1,5 +1,6 @@
 import type { Ledger } from '../completion/ledger.js';
 import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -58,6 +59,20 @@ export class ReceiveQueue {
     this.mostPosted = Math.min(options.ring.size, options.pool.count - options.reserve);
     this.#reserve = options.reserve;
     this.frames = new Int32Array(options.ring.size);
+  }
+
+  /**
+   * Refuses a ring that could never hold a frame of `longest` bytes: the kernel would wait for more buffers for ever, and
+   * every later frame behind it.
+   */
+  checkHolds(longest: number): void {
+    const room = (this.#mergeable ? this.mostPosted : 1) * this.pool.bufferSize - HEADER_SIZE;
+    if (room < longest)
+      throw wrongValue(
+        'queueSize',
+        `so large that the receive buffers hold the longest frame of this backend, ${longest} bytes (or bufferSize, or buffers)`,
+        this.ring.size,
+      );
   }
 
   /** Posts as many free buffers as the ring takes and wakes the device where it waits for them; how many. */

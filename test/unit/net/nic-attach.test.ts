@@ -26,7 +26,7 @@ describe('Nic: backends that come and go', () => {
   let worker: ModelWorker;
 
   beforeEach(async () => {
-    ({ nic, kernel, worker } = await openNic());
+    ({ nic, kernel, worker } = await openNic({ bufferSize: 16_384 }));
   });
   afterEach(async () => {
     await nic.close();

@@ -46,7 +46,8 @@ const ways: [string, (kernel: FakeKernel) => Omit<NicOptions, 'kernel'>][] = [
 
 async function openWith(kernel: FakeKernel, way: (kernel: FakeKernel) => object): Promise<Nic> {
   kernel.attachDevice(new ModelWorker());
-  return Nic.open({ ...way(kernel), queueSize: 8, kernel });
+  // Eight buffers that hold the longest segment together.
+  return Nic.open({ ...way(kernel), queueSize: 8, bufferSize: 16_384, kernel });
 }
 
 describe('Nic.open with a kernel that refuses', () => {
@@ -213,6 +214,16 @@ describe('Nic.open', () => {
     assert.equal(closing.filter((name) => name === 'vhost.netDetachBackend').length, 2);
     assert.equal(at('memory.unmap'), closing.length - 1, 'memory outlives everything');
     assert.deepEqual(kernel.notes, [], 'every queue was detached before the device was closed');
+    kernel.assertNothingLeft();
+  });
+
+  it('refuses a receive ring that could never hold a frame of its backend, and leaves nothing open', async () => {
+    const kernel = new FakeKernel();
+    for (const tap of [{ offloads: true }, { mtu: 20_000 }])
+      await assert.rejects(Nic.open({ tap, queueSize: 8, kernel }), {
+        code: 'ERR_VHOST_OUT_OF_RANGE',
+        message: /^queueSize must be so large that the receive buffers hold the longest frame/,
+      });
     kernel.assertNothingLeft();
   });
 

@@ -157,7 +157,7 @@ describe('Nic.send', () => {
   });
 
   it('refuses a frame for which reception never leaves buffers enough', async () => {
-    await open({ bufferSize: 128, buffers: 16 });
+    await open({ bufferSize: 128, buffers: 16, tap: { mtu: 900 } });
     const long = { gsoType: 'tcpv4', gsoSize: 1400 } as const;
     const most = 8 * 128 - 12;
     assert.throws(() => nic.submit([new Uint8Array(most + 1)], { header: long }), {
@@ -325,7 +325,7 @@ describe('Nic.send', () => {
   });
 
   it('gives receive buffers the room that frames in flight had taken', async () => {
-    await open({ queueSize: 8, buffers: 16, bufferSize: 128 });
+    await open({ queueSize: 8, buffers: 16, bufferSize: 128, tap: { mtu: 900 } });
     worker.completion = 'held';
     // Longer than the reserve: frames that take what reception would need to be refilled.
     const submission = nic.submit(frames(2, 400));
