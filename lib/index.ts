@@ -10,6 +10,7 @@ export { FrameStatus, Submission, type SubmissionResult } from './completion/sub
 export { VhostError, type VhostErrorCode, type VhostErrorLike } from './errors/errors.js';
 export { hostKernel } from './kernel/host.js';
 export type { Kernel } from './kernel/kernel.js';
+export { AddressMap, type MappedStretch } from './memory/address-map.js';
 export { FramePool } from './memory/frame-pool.js';
 export { GuestMemory } from './memory/guest-memory.js';
 export { Region } from './memory/region.js';
@@ -26,5 +27,12 @@ export type { VhostCapabilities } from './vhost/capabilities.js';
 export { KernelVhost, type KernelVhostOptions } from './vhost/kernel-vhost.js';
 export type { KernelWorker } from './vhost/kernel-worker.js';
 export type { Vhost } from './vhost/vhost.js';
+export {
+  BAD_CHAIN,
+  DeviceRing,
+  type DeviceRingOptions,
+  NO_CHAIN,
+  type RingFault,
+} from './vring/device-ring.js';
 export { DriverRing, type DriverRingOptions } from './vring/driver-ring.js';
 export { splitRingLayout } from './vring/layout.js';

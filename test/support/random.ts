@@ -83,8 +83,8 @@ export class Random {
 /**
  * A property: `body` proves it on chance of its own. A failure tells how to have the same again.
  */
-export function property(title: string, body: (random: Random) => void | Promise<void>): void {
-  it(title, async () => {
+export function property(title: string, body: (random: Random) => void | Promise<void>): Mocha.Test {
+  return it(title, async () => {
     try {
       await body(new Random(title));
     } catch (error) {

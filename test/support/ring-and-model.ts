@@ -3,6 +3,7 @@ import { GuestMemory } from '../../lib/memory/guest-memory.js';
 import type { Region } from '../../lib/memory/region.js';
 import { DriverRing } from '../../lib/vring/driver-ring.js';
 import { splitRingLayout } from '../../lib/vring/layout.js';
+import type { DeviceSide } from './device-on-ring.js';
 import { FakeKernel } from './fake-kernel.js';
 import { type Chain, ModelDevice, type Segment } from './model-device.js';
 import type { Random } from './random.js';
@@ -13,10 +14,15 @@ export interface RingOptions {
   /** Descriptors of each indirect table; none without. */
   readonly indirect?: number;
   readonly base?: number;
+  /** What plays the device's side; the model unless told. */
+  readonly attach?: (ring: DriverRing, eventIdx: boolean) => DeviceSide;
 }
 
 /** A driver's ring in memory of its own. */
-export function makeRing({ size, indirect = 0, ...rest }: RingOptions): { ring: DriverRing; region: Region } {
+export function makeRing({ size, indirect = 0, attach: _, ...rest }: RingOptions): {
+  ring: DriverRing;
+  region: Region;
+} {
   const memory = new GuestMemory(new FakeKernel());
   const { bytes } = splitRingLayout(size);
   // The ring does not begin where its region does, so that a forgotten offset shows.
@@ -59,12 +65,13 @@ interface Used {
 }
 
 /**
- * A driver's ring, a model of the device, and beside them plain lists of what must be true of both. Every operation
+ * A driver's ring, the device's side, and beside them plain lists of what must be true of both. Every operation
  * is done to all and compared.
  */
 export class RingAndModel {
   readonly ring: DriverRing;
-  device: ModelDevice;
+  device: DeviceSide;
+  readonly #attach: (ring: DriverRing, eventIdx: boolean) => DeviceSide;
   readonly #random: Random;
   readonly #eventIdx: boolean;
   readonly #indirect: number;
@@ -92,7 +99,8 @@ export class RingAndModel {
     this.#random = random;
     this.#eventIdx = options.eventIdx ?? false;
     this.#indirect = options.indirect ?? 0;
-    this.device = attachModel(this.ring, this.#eventIdx);
+    this.#attach = options.attach ?? attachModel;
+    this.device = this.#attach(this.ring, this.#eventIdx);
     const base = options.base ?? 0;
     this.#usedCount = base;
     this.#calledCount = base;
@@ -257,7 +265,7 @@ export class RingAndModel {
     else assert.equal(ring.free, ring.size);
     // The driver may post before it has a device again.
     for (let i = this.#random.below(3); i > 0; i--) this.post();
-    this.device = attachModel(ring, this.#eventIdx);
+    this.device = this.#attach(ring, this.#eventIdx);
   }
 
   /** Everything comes home. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { DeviceOnRing } from '../../support/device-on-ring.js';
 import { property, type Random, runs } from '../../support/random.js';
 import { RingAndModel, type RingOptions } from '../../support/ring-and-model.js';
 
@@ -70,39 +71,45 @@ function prove(random: Random, options: RingOptions, operations: number, replace
 
 const sizes = [1, 2, 4, 8, 16, 64, 256, 1024, 4096, 32_768];
 
-describe('DriverRing against a model of the device', () => {
-  for (const eventIdx of [false, true]) {
-    const events = eventIdx ? 'EVENT_IDX' : 'flags';
-    property(`keeps every chain of one ring, whatever comes when (${events})`, (random) => {
-      for (const size of sizes) prove(random, { size, eventIdx }, runs(3000));
-    });
+const devices: readonly [string, Pick<RingOptions, 'attach'>][] = [
+  ['a model of the device', {}],
+  ['DeviceRing', { attach: (ring, eventIdx) => new DeviceOnRing(ring, eventIdx) }],
+];
 
-    property(`keeps chains in indirect tables (${events})`, (random) => {
-      for (const size of sizes.slice(0, -1))
-        prove(random, { size, eventIdx, indirect: random.between(2, 8) }, runs(2000));
-    });
+for (const [device, attach] of devices)
+  describe(`DriverRing against ${device}`, () => {
+    for (const eventIdx of [false, true]) {
+      const events = eventIdx ? 'EVENT_IDX' : 'flags';
+      property(`keeps every chain of one ring, whatever comes when (${events})`, (random) => {
+        for (const size of sizes) prove(random, { ...attach, size, eventIdx }, runs(3000));
+      });
 
-    property(`is sound after every reclaim and goes on at its base (${events})`, (random) => {
-      for (const size of sizes.slice(0, -2)) {
-        prove(random, { size, eventIdx }, runs(1500), true);
-        prove(random, { size, eventIdx, indirect: 4 }, runs(1500), true);
-      }
-    });
-  }
+      property(`keeps chains in indirect tables (${events})`, (random) => {
+        for (const size of sizes.slice(0, -1))
+          prove(random, { ...attach, size, eventIdx, indirect: random.between(2, 8) }, runs(2000));
+      });
 
-  property('goes round all 65,536 indexes with every size', (random) => {
-    for (const size of [1, 2, 256, 32_768]) {
-      const world = new RingAndModel({ size, eventIdx: true, base: base(random) }, random);
-      while (world.posted < 70_000) {
-        for (let i = random.between(1, size); i > 0; i--) world.post();
-        world.publish();
-        world.take(size);
-        world.complete(random.between(1, size));
-        world.publishUsed();
-        world.reap(undefined);
-        world.check();
-      }
-      world.finish();
+      property(`is sound after every reclaim and goes on at its base (${events})`, (random) => {
+        for (const size of sizes.slice(0, -2)) {
+          prove(random, { ...attach, size, eventIdx }, runs(1500), true);
+          prove(random, { ...attach, size, eventIdx, indirect: 4 }, runs(1500), true);
+        }
+      });
     }
+
+    property('goes round all 65,536 indexes with every size', (random) => {
+      for (const size of [1, 2, 256, 32_768]) {
+        const world = new RingAndModel({ ...attach, size, eventIdx: true, base: base(random) }, random);
+        while (world.posted < 70_000) {
+          for (let i = random.between(1, size); i > 0; i--) world.post();
+          world.publish();
+          world.take(size);
+          world.complete(random.between(1, size));
+          world.publishUsed();
+          world.reap(undefined);
+          world.check();
+        }
+        world.finish();
+      }
+    });
   });
-});
