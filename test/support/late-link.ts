@@ -1,7 +1,13 @@
 import { Nic, type NicOptions } from '../../lib/index.js';
 import { Namespace } from './device-namespace.js';
+import { until } from './until.js';
 
 let made = 0;
+
+/** What ip(8) tells of a port of a bridge. */
+interface Port {
+  readonly linkinfo: { readonly info_slave_data: { readonly state: string } };
+}
 
 /**
  * A link whose near end is a macvtap on a cable that holds frames back (netem), so that the kernel holds on to their
@@ -39,8 +45,19 @@ export class LateLink {
     return Nic.open({ ...options, macvtap: { name: this.macvtap, netns: this.near.name } });
   }
 
-  openFar(options: Omit<NicOptions, 'tap'> = {}): Promise<Nic> {
-    return Nic.open({ ...options, tap: { name: this.tap, netns: this.far.name } });
+  /** Resolves once frames reach it: the kernel opens a port of a bridge some time after its carrier came. */
+  async openFar(options: Omit<NicOptions, 'tap'> = {}): Promise<Nic> {
+    const nic = await Nic.open({ ...options, tap: { name: this.tap, netns: this.far.name } });
+    try {
+      await until('both ports of the bridge forward', () => {
+        const ports = JSON.parse(this.far.ip('-json', '-details', 'link', 'show', 'master', 'switch'));
+        return ports.every((port: Port) => port.linkinfo.info_slave_data.state === 'forwarding');
+      });
+    } catch (error) {
+      await nic.close();
+      throw error;
+    }
+    return nic;
   }
 
   /** Changes how frames are held back. */
