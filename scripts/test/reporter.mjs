@@ -42,4 +42,17 @@ export default class RecordingReporter extends reporters.Spec {
     });
     runner.on(EVENT_RUN_END, () => write({ event: 'end' }));
   }
+
+  /**
+   * A test that failed half-way may have left open what holds the process: this ends it, where a run that passed has to
+   * end by itself.
+   *
+   * @override
+   * @param {number} failures
+   * @param {(failures: number) => void} [end]
+   */
+  done(failures, end) {
+    end?.(failures);
+    if (failures > 0) process.exit(1);
+  }
 }
