@@ -2,7 +2,7 @@
 const floors = [
   ['errors', 'abi'],
   ['kernel'],
-  ['memory'],
+  ['memory', 'socket'],
   ['vring'],
   ['completion', 'backend'],
   ['vhost'],

@@ -15,6 +15,7 @@
         "native/netdev.cc",
         "native/network_namespace.cc",
         "native/packet.cc",
+        "native/passing.cc",
         "native/poller.cc",
         "native/tun.cc",
         "native/vhost.cc"

@@ -107,11 +107,15 @@ bool Call::Integer(napi_value value, const ArgumentName& name, double low, doubl
   return false;
 }
 
-bool Call::Descriptor(size_t index, const char* name, int* out) const {
+bool Call::Descriptor(napi_value value, const ArgumentName& name, int* out) const {
   double number = 0;
-  if (!Integer(arguments_[index], name, 0, INT_MAX, &number)) return false;
+  if (!Integer(value, name, 0, INT_MAX, &number)) return false;
   *out = static_cast<int>(number);
   return true;
+}
+
+bool Call::Descriptor(size_t index, const char* name, int* out) const {
+  return Descriptor(arguments_[index], name, out);
 }
 
 bool Call::DescriptorOrNone(size_t index, const char* name, int* out) const {

@@ -64,6 +64,7 @@ class Call {
   Environment& State() const { return *Environment::Of(env_); }
   napi_value operator[](size_t index) const { return arguments_[index]; }
 
+  bool Descriptor(napi_value value, const ArgumentName& name, int* out) const;
   bool Descriptor(size_t index, const char* name, int* out) const;
   // -1 stands for none.
   bool DescriptorOrNone(size_t index, const char* name, int* out) const;

@@ -61,7 +61,10 @@ bool Poller::Open(int fd, napi_value callback) {
   return false;
 }
 
-bool Poller::Start() { return uv_poll_start(&handle_, UV_READABLE, OnEvent) == 0; }
+bool Poller::Start() {
+  const int events = kind_ == Kind::kWritable ? UV_WRITABLE : UV_READABLE;
+  return uv_poll_start(&handle_, events, OnEvent) == 0;
+}
 
 void Poller::Close() {
   if (!open_) return;
@@ -202,9 +205,13 @@ napi_value WatchEventfd(Call& call) { return Watch(call, Poller::Kind::kEventfd)
 // uv_poll for UV_READABLE. After an error libuv watches no longer.
 napi_value WatchReadable(Call& call) { return Watch(call, Poller::Kind::kReadable); }
 
+// uv_poll for UV_WRITABLE.
+napi_value WatchWritable(Call& call) { return Watch(call, Poller::Kind::kWritable); }
+
 constexpr Method kMethods[] = {
     {"poller.watchEventfd", Entry<WatchEventfd>},
     {"poller.watchReadable", Entry<WatchReadable>},
+    {"poller.watchWritable", Entry<WatchWritable>},
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace vhost_net {
 // end the watch.
 class Poller : public std::enable_shared_from_this<Poller> {
  public:
-  enum class Kind { kEventfd, kReadable };
+  enum class Kind { kEventfd, kReadable, kWritable };
 
   Poller(napi_env env, Environment* state, Kind kind) : env_(env), state_(state), kind_(kind) {}
   Poller(const Poller&) = delete;

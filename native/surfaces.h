@@ -13,6 +13,7 @@ bool DefineNetdev(napi_env env, napi_value exports);
 bool DefineEventfd(napi_env env, napi_value exports);
 bool DefineMemory(napi_env env, napi_value exports);
 bool DefinePoller(napi_env env, napi_value exports);
+bool DefinePassing(napi_env env, napi_value exports);
 bool DefineDescriptor(napi_env env, napi_value exports);
 
 }  // namespace vhost_net

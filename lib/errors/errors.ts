@@ -27,6 +27,8 @@ export type VhostErrorCode =
   | 'ERR_VHOST_NOT_LEASED'
   /** Something else still uses what was to be closed or taken. */
   | 'ERR_VHOST_IN_USE'
+  /** The peer at the other end of a socket broke its protocol; the connection is closed. */
+  | 'ERR_VHOST_PROTOCOL'
   /** The native part could not be loaded. */
   | 'ERR_VHOST_ADDON'
   /** The frame was not completed: its queue stopped first. */

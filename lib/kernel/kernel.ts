@@ -15,6 +15,7 @@ export interface Kernel {
   readonly eventfd: EventfdSurface;
   readonly memory: MemorySurface;
   readonly poller: PollerSurface;
+  readonly passing: PassingSurface;
   readonly descriptor: DescriptorSurface;
   readonly files: FilesSurface;
 }
@@ -231,6 +232,51 @@ export interface PollerSurface {
   watchEventfd(fd: number, callback: (count: number) => void): Poller;
   /** Calls back while a descriptor is readable; `error` is true where the watch itself reports one. */
   watchReadable(fd: number, callback: (error: boolean) => void): Poller;
+  /** Calls back while a descriptor can be written; as `watchReadable`. */
+  watchWritable(fd: number, callback: (error: boolean) => void): Poller;
+}
+
+/** What a `receive` took. */
+export interface Received {
+  /** Bytes taken; 0 at the end of the stream. */
+  readonly size: number;
+  /** Descriptors that came with them; this environment owns them. */
+  readonly fds: readonly number[];
+}
+
+/** Who is at the other end of a unix socket. */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** unix(7) stream sockets, which pass descriptors; non-blocking and close-on-exec. */
+export interface PassingSurface {
+  /**
+   * socket(2), bind(2) and listen(2). The file at `path` (1 to 107 bytes) never has more permission bits than `mode`
+   * less the umask, and outlives the socket.
+   */
+  listen(path: string, mode: number, backlog: number): number;
+  /** accept4(2); EAGAIN where nobody waits. */
+  accept(fd: number): number;
+  /** socket(2) and connect(2); EAGAIN where the listener's backlog is full. */
+  connect(path: string): number;
+  /** socketpair(2). */
+  pair(): [number, number];
+  /**
+   * sendmsg(2) with up to 253 descriptors as SCM_RIGHTS; bytes sent. The descriptors go with the first of them, so not
+   * where EAGAIN says that the socket takes none now.
+   */
+  send(fd: number, bytes: Uint8Array, fds: readonly number[]): number;
+  /**
+   * recvmsg(2). Bytes of one message that carried descriptors are never followed by those of the next in one call, but
+   * may follow those of messages that carried none. EMFILE: the process may not have so many descriptors; those that
+   * came are closed.
+   */
+  receive(fd: number, buffer: Uint8Array): Received;
+  /** SO_PEERCRED: who made the other end, or listened. */
+  peerCredentials(fd: number): PeerCredentials;
 }
 
 /** What is true of any descriptor. */

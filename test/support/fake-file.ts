@@ -7,7 +7,7 @@ export class OpenFile {
   readonly type: number;
   readonly major: number;
   readonly minor: number;
-  /** Called when something may have become readable. */
+  /** Called when something may have become readable or writable. */
   readonly wakes = new Set<() => void>();
   /** What read(2) will give, one item a call. */
   readonly incoming: Uint8Array[] = [];
@@ -32,6 +32,10 @@ export class OpenFile {
 
   get readable(): boolean {
     return this.incoming.length > 0;
+  }
+
+  get writable(): boolean {
+    return true;
   }
 
   /** What poll(2) would report as EPOLLERR. */

@@ -10,6 +10,7 @@ import { FakeInterfaces } from './fake-interfaces.js';
 import { FakeMemory, type OpenMapping } from './fake-memory.js';
 import { FakeNetdev } from './fake-netdev.js';
 import { FakePackets, SocketFile } from './fake-packet.js';
+import { FakePassing } from './fake-passing.js';
 import { FakePollers, type OpenPoller } from './fake-pollers.js';
 import type { Privileges } from './fake-privileges.js';
 import type { FakeQueue } from './fake-queue.js';
@@ -58,6 +59,7 @@ export class FakeKernel implements Kernel {
   readonly eventfd = new FakeEventfds(this.trace, this.descriptor);
   readonly memory = new FakeMemory(this.trace, this.descriptor);
   readonly poller = new FakePollers(this.trace, this.descriptor, this.schedule);
+  readonly passing = new FakePassing(this.trace, this.descriptor);
   readonly files = new FakeFiles(this.trace);
   readonly tun = new FakeTun(this.trace, this.descriptor, this.interfaces, this.privileges);
   readonly packet = new FakePackets(this.trace, this.descriptor, this.interfaces, this.privileges);

@@ -33,22 +33,35 @@ export class FakePollers implements PollerSurface {
     const entry = this.trace.enter('poller.watchEventfd', [fd, callback]);
     const file = this.descriptors.file(entry, fd, EventFile, 'EINVAL');
     this.descriptors.watch(entry, fd);
-    return this.start(fd, file, () => {
+    return this.start(fd, file, 'readable', () => {
       const count = file.take();
       if (count > 0) callback(count);
     });
   }
 
   watchReadable(fd: number, callback: (error: boolean) => void): Poller {
-    const entry = this.trace.enter('poller.watchReadable', [fd, callback]);
+    return this.watchFile('readable', 'poller.watchReadable', fd, callback);
+  }
+
+  watchWritable(fd: number, callback: (error: boolean) => void): Poller {
+    return this.watchFile('writable', 'poller.watchWritable', fd, callback);
+  }
+
+  private watchFile(
+    direction: Direction,
+    name: string,
+    fd: number,
+    callback: (error: boolean) => void,
+  ): Poller {
+    const entry = this.trace.enter(name, [fd, callback]);
     const file = this.descriptors.watch(entry, fd);
-    return this.start(fd, file, () => {
-      if (file.readable || file.broken) callback(file.broken);
+    return this.start(fd, file, direction, () => {
+      if (file[direction] || file.broken) callback(file.broken);
     });
   }
 
-  private start(fd: number, file: OpenFile, fire: () => void): Watch {
-    const watch: Watch = new Watch(fd, file, this.trace, this.schedule, fire, () => {
+  private start(fd: number, file: OpenFile, direction: Direction, fire: () => void): Watch {
+    const watch: Watch = new Watch(fd, file, direction, this.trace, this.schedule, fire, () => {
       this.watches.delete(watch);
       this.descriptors.unwatch(fd);
     });
@@ -57,10 +70,13 @@ export class FakePollers implements PollerSurface {
   }
 }
 
+type Direction = 'readable' | 'writable';
+
 class Watch implements Poller {
   readonly fd: number;
   referenced = true;
   private readonly file: OpenFile;
+  private readonly direction: Direction;
   private readonly trace: Trace;
   private readonly schedule: Schedule;
   private readonly fire: () => void;
@@ -71,6 +87,7 @@ class Watch implements Poller {
   constructor(
     fd: number,
     file: OpenFile,
+    direction: Direction,
     trace: Trace,
     schedule: Schedule,
     fire: () => void,
@@ -78,6 +95,7 @@ class Watch implements Poller {
   ) {
     this.fd = fd;
     this.file = file;
+    this.direction = direction;
     this.trace = trace;
     this.schedule = schedule;
     this.fire = fire;
@@ -105,7 +123,7 @@ class Watch implements Poller {
   }
 
   private readonly wake = (): void => {
-    if (this.scheduled || !this.open || !(this.file.readable || this.file.broken)) return;
+    if (this.scheduled || !this.open || !(this.file[this.direction] || this.file.broken)) return;
     this.scheduled = true;
     this.schedule.later(() => {
       this.scheduled = false;

@@ -100,6 +100,15 @@ export const requests: Readonly<Record<string, RequestName>> = {
 
   'poller.watchEventfd': { syscall: 'epoll_ctl' },
   'poller.watchReadable': { syscall: 'epoll_ctl' },
+  'poller.watchWritable': { syscall: 'epoll_ctl' },
+
+  'passing.listen': { syscall: 'bind', path: 0 },
+  'passing.accept': { syscall: 'accept4' },
+  'passing.connect': { syscall: 'connect', path: 0 },
+  'passing.pair': { syscall: 'socketpair' },
+  'passing.send': { syscall: 'sendmsg' },
+  'passing.receive': { syscall: 'recvmsg' },
+  'passing.peerCredentials': { syscall: 'getsockopt', request: 'SO_PEERCRED' },
 
   'descriptor.close': { syscall: 'close' },
   'descriptor.duplicate': { syscall: 'fcntl' },

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { hostKernel } from '../../../../lib/kernel/host.js';
 
@@ -12,7 +15,7 @@ import { hostKernel } from '../../../../lib/kernel/host.js';
  * are kept away: to write into those, or to close them, is not the addon's to prevent.
  */
 const { files: _files, ...addon } = hostKernel();
-const { eventfd, memory, netdev, tun } = addon;
+const { eventfd, memory, netdev, passing, tun } = addon;
 
 const RUNS = Number(process.argv[2]);
 const SAFE_FROM = 1_000_000;
@@ -95,9 +98,10 @@ const own = {
   socket: netdev.open(),
   tun: tun.open('/dev/net/tun'),
   memfd: memory.create('fuzz', 65_536, 0).fd,
+  stream: passing.pair()[0],
 };
 const descriptors = fc.oneof(
-  fc.constantFrom(own.event, own.socket, own.tun, own.memfd),
+  fc.constantFrom(...Object.values(own)),
   fc.constantFrom(-1, -2, 0.5, -0.5, Number.NaN, 2 ** 31, 2 ** 32, -(2 ** 31), Number.POSITIVE_INFINITY),
   fc.integer({ min: SAFE_FROM, max: 2 ** 31 - 1 }),
   values.filter((value) => typeof value !== 'number'),
@@ -111,7 +115,16 @@ const WITHOUT_DESCRIPTOR = new Set([
   'netdev.open',
   'memory.create',
   'memory.unmap',
+  'passing.listen',
+  'passing.connect',
+  'passing.pair',
 ]);
+
+// Where sockets of any name are made.
+const folder = mkdtempSync(join(tmpdir(), 'fuzz-'));
+process.chdir(folder);
+process.on('exit', () => rmSync(folder, { recursive: true }));
+const insideFolder = texts.filter((text) => !/^\/|\.\./.test(text));
 
 function checkThrown(error: unknown, method: string): void {
   if (error === thrownByGetter) return;
@@ -134,7 +147,9 @@ function checkThrown(error: unknown, method: string): void {
 function undo(method: string, result: unknown): void {
   if (method === 'memory.create' || method === 'memory.map') memory.unmap(result as never);
   else if (method.startsWith('poller.')) (result as { close(): void }).close();
-  else if (/\.(open|create|duplicate)$/.test(method)) addon.descriptor.close(result as number);
+  else if (method === 'passing.pair') for (const fd of result as number[]) addon.descriptor.close(fd);
+  else if (/\.(open|create|duplicate|listen|accept|connect)$/.test(method))
+    addon.descriptor.close(result as number);
 }
 
 const calls: { [method: string]: number } = {};
@@ -146,7 +161,8 @@ for (const [surface, methods] of Object.entries(addon) as [string, object][])
       method === 'descriptor.close'
         ? descriptors.filter((fd) => !Object.values(own).includes(fd as number))
         : descriptors;
-    const head = WITHOUT_DESCRIPTOR.has(method) ? values : first;
+    const anyhow = method === 'passing.listen' ? fc.oneof(insideFolder, sizes, views) : values;
+    const head = WITHOUT_DESCRIPTOR.has(method) ? anyhow : first;
     const rest = fc.array(values, { maxLength: 4 });
     let count = 0;
     await fc.assert(

@@ -5,7 +5,7 @@ export const MAPPING = 'holdings';
 
 /** Opens one of everything that an environment can own, and closes nothing. */
 export function holdEverything(kernel: Kernel): { eventfds: number[]; device: number } {
-  const { eventfd, memory, descriptor, netdev, packet, poller, tun, vhost } = kernel;
+  const { eventfd, memory, descriptor, netdev, packet, passing, poller, tun, vhost } = kernel;
   const page = memory.pageSize();
   const mapping = memory.create(MAPPING, 16 * page, 0);
   memory.map(mapping.fd, page, page);
@@ -24,5 +24,10 @@ export function holdEverything(kernel: Kernel): { eventfds: number[]; device: nu
     eventfd.signal(fd);
   }
   poller.watchReadable(eventfds[0], () => {}).unref();
+  const [sender, receiver] = passing.pair();
+  passing.send(sender, new Uint8Array(1), eventfds);
+  passing.receive(receiver, new Uint8Array(1));
+  // On the way when the environment ends.
+  passing.send(receiver, new Uint8Array(1), [device]);
   return { eventfds, device };
 }

@@ -1,0 +1,137 @@
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { checkInteger } from '../errors/check.js';
+import { explain } from '../errors/hints.js';
+import { undo } from '../errors/undo.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { Framing } from './framing.js';
+import { Readiness } from './readiness.js';
+import { UnixConnection } from './unix-connection.js';
+
+export interface ListenOptions {
+  /** Permission bits of the socket; who may write to it may connect. 0o600 by default. */
+  readonly mode?: number | undefined;
+  /** The user that the socket is to belong to. */
+  readonly uid?: number | undefined;
+  /** The group that the socket is to belong to. */
+  readonly gid?: number | undefined;
+  /** Peers that may wait to be accepted. 16 by default. */
+  readonly backlog?: number | undefined;
+}
+
+/** A unix socket that peers connect to. */
+export class UnixListener {
+  readonly path: string;
+  readonly #kernel: Kernel;
+  readonly #framing: Framing;
+  readonly #readiness: Readiness;
+  /** The file that was made. */
+  readonly #file: string;
+  #fd: number;
+
+  private constructor(kernel: Kernel, fd: number, path: string, framing: Framing) {
+    this.#kernel = kernel;
+    this.#fd = fd;
+    this.#framing = framing;
+    this.#readiness = new Readiness(kernel);
+    this.path = path;
+    this.#file = identity(path);
+  }
+
+  /**
+   * Listens at `path`, in place of a socket there that nobody listens to any more. Nobody but those that `mode` allows
+   * can connect at any moment. EADDRINUSE: something else is at `path`, or somebody listens there.
+   */
+  static listen(kernel: Kernel, path: string, framing: Framing, options: ListenOptions = {}): UnixListener {
+    const { mode = 0o600, uid = -1, gid = -1, backlog = 16 } = options;
+    checkInteger('mode', mode, 0, 0o777);
+    checkInteger('uid', uid, -1, 2 ** 32 - 2);
+    checkInteger('gid', gid, -1, 2 ** 32 - 2);
+    checkInteger('backlog', backlog, 1, 4096);
+    const given = uid !== -1 || gid !== -1;
+    const listen = (): number => kernel.passing.listen(path, given ? 0 : mode, backlog);
+    let fd: number;
+    try {
+      fd = listen();
+    } catch (error) {
+      if (!isCode(error, 'EADDRINUSE') || !removeStale(kernel, path)) throw explain(error);
+      fd = listen();
+    }
+    const listener = new UnixListener(kernel, fd, path, framing);
+    try {
+      if (given) chownSync(path, uid, gid);
+      // By name once more: the umask took bits away, and the owner had to come first.
+      chmodSync(path, mode);
+      return listener;
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#fd !== -1;
+  }
+
+  /** The next peer; `undefined` once the listener is closed. EMFILE: the process has no descriptor left for it. */
+  async accept({
+    signal,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+  } = {}): Promise<UnixConnection | undefined> {
+    while (this.#fd !== -1) {
+      try {
+        return new UnixConnection(this.#kernel, this.#kernel.passing.accept(this.#fd), this.#framing);
+      } catch (error) {
+        // A peer that gave up before it was accepted is no concern of ours.
+        if (isCode(error, 'ECONNABORTED')) continue;
+        if (!isCode(error, 'EAGAIN')) throw error;
+      }
+      await this.#readiness.wait(this.#fd, 'readable', signal).catch((error: unknown) => {
+        if (this.#fd !== -1) throw error;
+      });
+    }
+    return undefined;
+  }
+
+  /** Whether waits on this listener hold the loop, as they do from the start. */
+  ref(): void {
+    this.#readiness.referenced = true;
+  }
+
+  unref(): void {
+    this.#readiness.referenced = false;
+  }
+
+  /** Listens no more and removes the socket, unless another has taken its place. Idempotent. */
+  close(): void {
+    if (this.#fd === -1) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    this.#readiness.close();
+    if (this.#file === identity(this.path)) undo(() => unlinkSync(this.path));
+    this.#kernel.descriptor.close(fd);
+  }
+}
+
+/** Removes a socket that refuses connections, for nobody listens; whether it did. */
+function removeStale(kernel: Kernel, path: string): boolean {
+  try {
+    if (!lstatSync(path).isSocket()) return false;
+    kernel.descriptor.close(kernel.passing.connect(path));
+    return false;
+  } catch (error) {
+    if (!isCode(error, 'ECONNREFUSED')) return false;
+    undo(() => unlinkSync(path));
+    return true;
+  }
+}
+
+/** Which file a path names. */
+function identity(path: string): string {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return `${stat?.dev}:${stat?.ino}`;
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return (error as NodeJS.ErrnoException).code === code;
+}
