@@ -19,6 +19,10 @@ export type VhostErrorCode =
   | 'ERR_VHOST_RING_CORRUPT'
   /** The device reported an error on a queue. */
   | 'ERR_VHOST_QUEUE_ERROR'
+  /** The device wants access to an address that its IOMMU does not allow it. */
+  | 'ERR_VHOST_IOTLB_FAULT'
+  /** The device sent a message that is none. */
+  | 'ERR_VHOST_BAD_MESSAGE'
   /** The interface behind a queue is gone. */
   | 'ERR_VHOST_BACKEND_GONE'
   /** This kernel, device or backend lacks what was asked for. */

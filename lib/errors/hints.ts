@@ -125,6 +125,11 @@ const hints: readonly Hint[] = [
     hint: 'the tap is not attached to an interface, or its interface is gone',
   },
   {
+    at: /^VHOST_IOTLB_(UPDATE|INVALIDATE)$/,
+    code: 'EFAULT',
+    hint: 'VIRTIO_F_ACCESS_PLATFORM is not agreed, or the user addresses are out of reach',
+  },
+  {
     at: /^VHOST_SET_VRING_(NUM|BASE|ENDIAN)$/,
     code: 'EBUSY',
     hint: 'the queue has a backend; detach it first (VHOST_NET_SET_BACKEND with -1)',

@@ -1,13 +1,26 @@
+import { bit } from '../abi/bit.js';
+import { VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_MSG_SIZE } from '../abi/vhost.js';
 import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
-import type { Kernel, VringAddresses } from '../kernel/kernel.js';
+import type { Kernel, Poller, VringAddresses } from '../kernel/kernel.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { capabilitiesOf, FEATURE_WORDS, type VhostCapabilities } from './capabilities.js';
+import { decodeIotlbMiss, encodeIotlbRequest, type IotlbMiss, type IotlbRequest } from './iotlb-message.js';
 import { type KernelWorker, WorkerSearch } from './kernel-worker.js';
 import { refusable } from './optional-requests.js';
 import { RingPlaces } from './ring-places.js';
-import type { Vhost } from './vhost.js';
+import type { IotlbEvents, Vhost } from './vhost.js';
+
+/** The kernel's names of the messages that can be written to an IOTLB. */
+const iotlbRequests: Readonly<Record<IotlbRequest['type'], string>> = {
+  update: 'VHOST_IOTLB_UPDATE',
+  invalidate: 'VHOST_IOTLB_INVALIDATE',
+  'batch-begin': 'VHOST_IOTLB_BATCH_BEGIN',
+  'batch-end': 'VHOST_IOTLB_BATCH_END',
+};
+/** Messages that one turn of the loop takes; the watch tells of the rest in the next. */
+const IOTLB_ROUND = 256;
 
 export interface KernelVhostOptions {
   /** The device node; /dev/vhost-net by default. */
@@ -31,6 +44,8 @@ export class KernelVhost implements Vhost {
   #fd: number;
   #memory: GuestMemory | undefined;
   readonly #rings = new RingPlaces();
+  #backendFeatures = 0n;
+  readonly #message = new Uint8Array(VHOST_MSG_SIZE);
   #worker: KernelWorker | undefined;
   /** Detaches under way. */
   #detaching = 0;
@@ -103,6 +118,7 @@ export class KernelVhost implements Vhost {
   /** VHOST_SET_BACKEND_FEATURES: u64, also without an owner. EOPNOTSUPP: a bit is not offered. */
   setBackendFeatures(features: bigint): void {
     refusable(() => this.#kernel.vhost.setBackendFeatures(this.fd, features));
+    this.#backendFeatures = features;
   }
 
   /**
@@ -147,6 +163,7 @@ export class KernelVhost implements Vhost {
   resetOwner(): void {
     refusable(() => this.#kernel.vhost.resetOwner(this.fd));
     this.#worker = undefined;
+    this.#backendFeatures = 0n;
     this.#rings.reset();
     this.#memory?.drop();
     this.#memory = undefined;
@@ -316,6 +333,63 @@ export class KernelVhost implements Vhost {
     }
   }
 
+  /**
+   * read(2) of a struct vhost_msg or, with VHOST_BACKEND_F_IOTLB_MSG_V2, a struct vhost_msg_v2: the oldest
+   * VHOST_IOTLB_MISS, `undefined` where there is none. The worker that missed goes on when an update covers the address
+   * that was read. ERR_VHOST_BAD_MESSAGE: what was read is no such message.
+   */
+  readIotlb(): IotlbMiss | undefined {
+    let size: number;
+    try {
+      size = this.#kernel.descriptor.read(this.fd, this.#message);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return undefined;
+      throw named(error, 'VHOST_IOTLB_MISS');
+    }
+    return decodeIotlbMiss(this.#message.subarray(0, size));
+  }
+
+  /**
+   * write(2) of a struct vhost_msg, or of a struct vhost_msg_v2 where that is agreed. It waits for the queues' workers to
+   * end their turns, and for as long as a backend is being detached. EFAULT: VIRTIO_F_ACCESS_PLATFORM is not agreed, or
+   * the user addresses are out of reach. ERR_VHOST_UNSUPPORTED: a batch, which no net device has
+   * (VHOST_BACKEND_F_IOTLB_BATCH). ERR_VHOST_OUT_OF_RANGE: no bytes, or more than there are addresses.
+   */
+  writeIotlb(message: IotlbRequest): void {
+    const { fd } = this;
+    const agreed = (feature: number): boolean => (this.#backendFeatures & bit(feature)) !== 0n;
+    const bytes = encodeIotlbRequest(message, agreed(VHOST_BACKEND_F_IOTLB_MSG_V2));
+    const request = iotlbRequests[message.type];
+    if (/BATCH/.test(request) && !agreed(VHOST_BACKEND_F_IOTLB_BATCH))
+      throw new VhostError(
+        'ERR_VHOST_UNSUPPORTED',
+        `${request} needs VHOST_BACKEND_F_IOTLB_BATCH, which vhost-vdpa offers and no net device; write the messages singly`,
+        { request },
+      );
+    try {
+      this.#kernel.descriptor.write(fd, bytes);
+    } catch (error) {
+      throw named(error, request);
+    }
+  }
+
+  /** poll(2) for messages to read, which are told of in the order in which they were sent. */
+  watchIotlb(events: IotlbEvents): Poller {
+    const watch = this.#kernel.poller.watchReadable(this.fd, () => {
+      try {
+        for (let i = 0; i < IOTLB_ROUND && this.#fd !== -1; i++) {
+          const miss = this.readIotlb();
+          if (miss === undefined) return;
+          events.missed(miss);
+        }
+      } catch (error) {
+        watch.close();
+        events.failed(error as VhostError);
+      }
+    });
+    return watch;
+  }
+
   close(): void {
     if (this.#fd === -1) return;
     if (this.#detaching > 0)
@@ -333,4 +407,10 @@ export class KernelVhost implements Vhost {
       this.#memory = undefined;
     }
   }
+}
+
+/** A refusal of read(2) or write(2), told as one of the message that it was about. */
+function named(error: unknown, request: string): unknown {
+  if (error instanceof Error) Object.defineProperty(error, 'request', { value: request, enumerable: true });
+  return explain(error);
 }

@@ -1,9 +1,19 @@
-import type { VringAddresses } from '../kernel/kernel.js';
+import type { VhostError } from '../errors/errors.js';
+import type { Poller, VringAddresses } from '../kernel/kernel.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { IotlbMiss, IotlbRequest } from './iotlb-message.js';
 import type { KernelWorker } from './kernel-worker.js';
 
 /** A device in this process answers at once, one behind a socket later. */
 export type Awaitable<T> = T | Promise<T>;
+
+/** What a device's IOTLB tells of. */
+export interface IotlbEvents {
+  /** An address that the device cannot translate. */
+  missed(miss: IotlbMiss): void;
+  /** No message can be read: ERR_VHOST_BAD_MESSAGE, or a refusal of the kernel. */
+  failed(error: VhostError): void;
+}
 
 /**
  * The control plane of a vhost net device, one method per request, in the order in which a device is set up. The
@@ -14,6 +24,10 @@ export interface Vhost {
   getFeatures(): Awaitable<bigint>;
   /** VHOST_SET_FEATURES: agrees on feature bits, all of them offered. */
   setFeatures(features: bigint): Awaitable<void>;
+  /** VHOST_GET_BACKEND_FEATURES: VHOST_BACKEND_F_* bits that can be agreed, where the device has any. */
+  getBackendFeatures?(): Awaitable<bigint>;
+  /** VHOST_SET_BACKEND_FEATURES: agrees on VHOST_BACKEND_F_* bits, all of them offered. */
+  setBackendFeatures?(features: bigint): Awaitable<void>;
   /** VHOST_SET_OWNER: the device belongs to this process from now on. */
   setOwner(): Awaitable<void>;
   /** The kernel's worker that serves the queues, where one does and shows; to pin it, and to read its CPU time. */
@@ -44,6 +58,10 @@ export interface Vhost {
   setBackend(queue: number, backendFd: number): Awaitable<void>;
   /** VHOST_NET_SET_BACKEND with -1: stops the queue; resolves when the device has let go of every buffer. */
   detachBackend(queue: number): Promise<void>;
+  /** Tells of what the IOTLB misses, until the watch is closed; for devices that have one (VIRTIO_F_ACCESS_PLATFORM). */
+  watchIotlb?(events: IotlbEvents): Poller;
+  /** VHOST_IOTLB_UPDATE, VHOST_IOTLB_INVALIDATE and batches of them. */
+  writeIotlb?(message: IotlbRequest): Awaitable<void>;
   /** Closes the device and lets go of its memory. Idempotent. */
   close(): Awaitable<void>;
 }

@@ -2,6 +2,7 @@ import { VIRTIO_RING_F_EVENT_IDX } from '../../lib/abi/virtio-ring.js';
 import type { VringAddresses } from '../../lib/kernel/kernel.js';
 import type { EventFile } from './fake-eventfd.js';
 import type { OpenFile } from './fake-file.js';
+import { READ } from './fake-iotlb.js';
 import type { Place } from './fake-memory.js';
 import type { VhostFile } from './fake-vhost-file.js';
 
@@ -81,14 +82,20 @@ export class FakeQueue {
     return this.errorFile !== undefined;
   }
 
-  /** Bytes at a user address, such as those of the ring. */
+  /** Bytes of the ring, whose addresses are user addresses, or the IOTLB's. */
   memory(address: bigint, length: number): Place | undefined {
-    return this.device.memory(address, length);
+    const { iotlb } = this.device;
+    if (iotlb === undefined) return this.device.memory(address, length);
+    const user = iotlb.translate(this, address, length, READ);
+    return user === undefined ? undefined : this.device.memory(user, length);
   }
 
-  /** Bytes at a guest physical address, through the memory table. */
-  guest(address: bigint, length: number): Place | undefined {
-    return this.device.guest(address, length);
+  /** Bytes at a guest physical address, through the memory table, or through the IOTLB. */
+  guest(address: bigint, length: number, permission = READ): Place | undefined {
+    const { iotlb } = this.device;
+    if (iotlb === undefined) return this.device.guest(address, length);
+    const user = iotlb.translate(this, address, length, permission);
+    return user === undefined ? undefined : this.device.memory(user, length);
   }
 
   /** The ring in its buffer, for a model of the device; all of the ring is in one mapping. */

@@ -1,10 +1,13 @@
 import { constants } from 'node:fs';
+import { bit } from '../../lib/abi/bit.js';
 import { MISC_MAJOR } from '../../lib/abi/major.js';
-import { VHOST_F_LOG_ALL } from '../../lib/abi/vhost.js';
+import { VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_F_LOG_ALL } from '../../lib/abi/vhost.js';
 import { VHOST_NET_MINOR, VHOST_NET_VQ_MAX } from '../../lib/abi/vhost-net.js';
+import { VIRTIO_F_ACCESS_PLATFORM } from '../../lib/abi/virtio-config.js';
 import type { MemoryTableEntry } from '../../lib/kernel/kernel.js';
 import type { EventFile } from './fake-eventfd.js';
 import { OpenFile } from './fake-file.js';
+import { FakeIotlb } from './fake-iotlb.js';
 import type { FakeMemory, Place } from './fake-memory.js';
 import { FakeQueue } from './fake-queue.js';
 import type { Entry } from './fake-trace.js';
@@ -22,15 +25,32 @@ export class VhostFile extends OpenFile {
   forkFromOwner = 1;
   /** Threads that are inside VHOST_NET_SET_BACKEND. */
   detaching = 0;
+  /** Translates for the queues while VIRTIO_F_ACCESS_PLATFORM is agreed. */
+  iotlb: FakeIotlb | undefined;
   readonly queues: readonly FakeQueue[];
   private readonly memories: FakeMemory;
+  private readonly turn: (queue: FakeQueue) => void;
   private readonly ended: (file: VhostFile) => void;
 
   constructor(memories: FakeMemory, kicked: (queue: FakeQueue) => void, ended: (file: VhostFile) => void) {
     super('vhost', constants.S_IFCHR, MISC_MAJOR, VHOST_NET_MINOR);
     this.memories = memories;
+    this.turn = kicked;
     this.ended = ended;
     this.queues = Array.from({ length: VHOST_NET_VQ_MAX }, (_, index) => new FakeQueue(this, index, kicked));
+  }
+
+  /** Like vhost_net_set_features(): whatever was mapped before is gone. */
+  agree(features: bigint): void {
+    this.features = features;
+    this.iotlb =
+      (features & bit(VIRTIO_F_ACCESS_PLATFORM)) === 0n
+        ? undefined
+        : new FakeIotlb(() => this.wake(), this.turn);
+  }
+
+  override get readable(): boolean {
+    return this.iotlb?.readable ?? false;
   }
 
   get running(): boolean {
@@ -76,7 +96,7 @@ export class VhostFile extends OpenFile {
   /** As after open(2): like vhost_vq_reset(), which forgets what was agreed on as well. */
   reset(): void {
     for (const queue of this.queues) queue.reset();
-    this.features = 0n;
+    this.agree(0n);
     this.extendedFeatures = [];
     this.backendFeatures = 0n;
     this.setLogEvent(undefined);
@@ -94,13 +114,15 @@ export class VhostFile extends OpenFile {
       if (backend) entry.note(`descriptor ${fd} closed with a backend on queue ${index}`);
   }
 
-  override read(entry: Entry, _buffer: Uint8Array): number {
-    // IOTLB messages are not modelled: the device answers as one without an IOTLB.
-    throw entry.refuse('EBADFD');
+  override read(entry: Entry, buffer: Uint8Array): number {
+    // The descriptor does not block, so that one without an IOTLB has just no messages.
+    if (this.iotlb === undefined) throw entry.refuse('EAGAIN');
+    return this.iotlb.read(entry, buffer, (this.backendFeatures & bit(VHOST_BACKEND_F_IOTLB_MSG_V2)) !== 0n);
   }
 
-  override write(entry: Entry, _buffer: Uint8Array): number {
-    throw entry.refuse('EINVAL');
+  override write(entry: Entry, buffer: Uint8Array): number {
+    if (this.iotlb === undefined) throw entry.refuse('EFAULT');
+    return this.iotlb.write(entry, buffer);
   }
 
   protected override released(): void {

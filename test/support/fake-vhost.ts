@@ -95,7 +95,7 @@ export class FakeVhost implements VhostSurface {
     const entry = this.trace.enter('vhost.setFeatures', [fd, features]);
     const file = this.file(entry, fd);
     if (features & ~this.offer.features) throw entry.refuse('EOPNOTSUPP');
-    file.features = features;
+    file.agree(features);
     file.extendedFeatures = [];
   }
 
@@ -118,7 +118,7 @@ export class FakeVhost implements VhostSurface {
     if (!extendedFeatures) throw this.unknown(entry, file, words.length);
     const all = [features, ...extendedFeatures];
     if (words.some((word, index) => (word & ~(all[index] ?? 0n)) !== 0n)) throw entry.refuse('EOPNOTSUPP');
-    file.features = words[0] ?? 0n;
+    file.agree(words[0] ?? 0n);
     file.extendedFeatures = words.slice(1, all.length);
   }
 
@@ -334,7 +334,10 @@ export class FakeVhost implements VhostSurface {
     // Like vhost_vq_init_access(), which reads the used index from the ring and so touches memory for the
     // first time.
     const used = vring.memory(vring.addresses.usedRing, VRING_USED_IDX_OFFSET + 2);
-    if (!used) throw entry.refuse('EFAULT');
+    if (!used) {
+      vring.error();
+      throw entry.refuse('EFAULT');
+    }
     if (socket.broken) throw entry.refuse('EINVAL');
     vring.usedIndex = new DataView(used.buffer).getUint16(used.offset + VRING_USED_IDX_OFFSET, true);
     vring.setBackend(socket);
@@ -344,6 +347,7 @@ export class FakeVhost implements VhostSurface {
   }
 
   private detach(vring: FakeQueue): void | Promise<void> {
+    vring.device.iotlb?.clear();
     if (!vring.backend) return;
     vring.setBackend(undefined);
     return this.device.detached?.(vring);
@@ -397,7 +401,8 @@ export class FakeVhost implements VhostSurface {
     const vring = this.queue(entry, fd, queue);
     const { descriptorTable, availableRing, usedRing } = vring.addresses;
     if (!vring.device.memoryTable) throw entry.refuse('EFAULT');
-    if (![descriptorTable, availableRing, usedRing].every((address) => accessible(address)))
+    const translated = vring.device.iotlb !== undefined;
+    if (!translated && ![descriptorTable, availableRing, usedRing].every((address) => accessible(address)))
       throw entry.refuse('EFAULT');
     return vring;
   }

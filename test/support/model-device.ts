@@ -108,6 +108,12 @@ export class ModelDevice {
     return { head, segments };
   }
 
+  /** Gives the chain taken last back: it is the next to be taken. */
+  discard(head: number): void {
+    if (!this.held.delete(head)) throw new Error(`the model does not hold head ${head}`);
+    this.nextAvailable = minus(this.nextAvailable, 1);
+  }
+
   /** All the chains that are available. */
   takeAll(): Chain[] {
     const chains: Chain[] = [];

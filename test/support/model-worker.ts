@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { READ, WRITE } from './fake-iotlb.js';
 import type { FakeDevice, FakeQueue } from './fake-kernel.js';
 import { type Chain, ModelDevice } from './model-device.js';
 
@@ -85,6 +86,13 @@ export class ModelWorker implements FakeDevice {
     // A driver that publishes between the last look and the wish for a kick would not be heard: look again.
     do {
       for (let chain = model.take(); chain !== undefined; chain = model.take()) {
+        if (!reaches(queue, [chain], READ)) {
+          // Like vhost_get_vq_desc(): the queue goes on when the IOTLB was told, or at the next kick.
+          model.discard(chain.head);
+          queue.base = model.availableIndex;
+          this.#publish(running);
+          return;
+        }
         this.sent.push(read(queue, chain));
         if (this.completion === 'copied') model.complete(chain.head, 0);
       }
@@ -133,6 +141,10 @@ export class ModelWorker implements FakeDevice {
         if (this.#buffersLeft(running, HEADER + frame.length)) continue;
         break;
       }
+      if (!reaches(queue, chains, WRITE)) {
+        for (const { head } of chains.toReversed()) model.discard(head);
+        break;
+      }
       this.#backlog.shift();
       const bytes = new Uint8Array(HEADER + frame.length);
       bytes.set(frame, HEADER);
@@ -141,7 +153,7 @@ export class ModelWorker implements FakeDevice {
       for (const chain of chains) {
         const from = at;
         for (const { gpa, length } of chain.segments) {
-          const place = queue.guest(gpa, length);
+          const place = queue.guest(gpa, length, WRITE);
           assert.ok(place, `receive buffer at 0x${gpa.toString(16)} is mapped`);
           const piece = bytes.subarray(at, at + length);
           new Uint8Array(place.buffer, place.offset, length).set(piece);
@@ -193,6 +205,14 @@ export class ModelWorker implements FakeDevice {
     assert.ok(running, `queue ${queue} runs`);
     return running;
   }
+}
+
+/** Whether every byte of these chains can be had; what cannot is asked for. */
+function reaches(queue: FakeQueue, chains: readonly Chain[], permission: number): boolean {
+  if (queue.device.iotlb === undefined) return true;
+  return chains.every(({ segments }) =>
+    segments.every(({ gpa, length }) => queue.guest(gpa, length, permission) !== undefined),
+  );
 }
 
 function read(queue: FakeQueue, chain: Chain): Sent {

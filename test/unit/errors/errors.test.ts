@@ -48,6 +48,8 @@ describe('errors of this package', () => {
       ERR_VHOST_BAD_HEADER: true,
       ERR_VHOST_RING_CORRUPT: true,
       ERR_VHOST_QUEUE_ERROR: true,
+      ERR_VHOST_IOTLB_FAULT: true,
+      ERR_VHOST_BAD_MESSAGE: true,
       ERR_VHOST_BACKEND_GONE: true,
       ERR_VHOST_UNSUPPORTED: true,
       ERR_VHOST_NOT_LEASED: true,

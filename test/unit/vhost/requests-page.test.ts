@@ -7,6 +7,7 @@ import { requests } from '../../support/fake-requests.js';
 const checkout = new URL('../../../../', import.meta.url);
 const page = readFileSync(new URL('docs/requests.md', checkout), 'utf8');
 const deviceTests = readFileSync(new URL('test/device/control-plane.test.ts', checkout), 'utf8');
+const iotlbTests = readFileSync(new URL('test/device/iotlb.test.ts', checkout), 'utf8');
 
 /** Cells of the rows of all tables, without their headings. */
 const rows = page
@@ -19,6 +20,7 @@ const rows = page
       .map((cell) => cell.trim()),
   );
 const table = rows.filter((cells) => cells.length === 6);
+const messages = rows.filter((cells) => cells.length === 5);
 
 /** The name in a cell such as `setVringNum(queue, size)`. */
 const nameIn = (cell = ''): string | undefined => /^`(?:KernelVhost\.)?(\w+)/.exec(cell)?.[1];
@@ -59,6 +61,9 @@ describe('docs/requests.md', () => {
   it('names tests that there are, on the device', () => {
     for (const [request, , , , , test] of table)
       assert.ok(deviceTests.includes(`it('${test}'`), `${request}: ${test}`);
+    assert.equal(messages.length, 3);
+    for (const [method, , , , test] of messages)
+      assert.ok(iotlbTests.includes(`it('${test}'`), `${method}: ${test}`);
   });
 
   it('leaves no cell empty', () => {
