@@ -6,6 +6,8 @@ import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { FramePool } from '../memory/frame-pool.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import { Iommu } from '../vhost/iommu.js';
+import type { Translator } from '../vhost/iotlb.js';
 import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { checkRingSize } from '../vring/layout.js';
@@ -38,6 +40,11 @@ export interface NicOptions extends BackendOptions {
   readonly budget?: { readonly frames?: number; readonly bytes?: number };
   /** Microseconds that the device polls before it sleeps (VHOST_SET_VRING_BUSYLOOP_TIMEOUT); 0 by default. */
   readonly busyPoll?: number;
+  /**
+   * Has the device ask for every address that it wants access to (VIRTIO_F_ACCESS_PLATFORM): what answers it, made for
+   * the memory of the `Nic`, or `true` for a plain `Iommu`. I/O virtual addresses are guest physical addresses.
+   */
+  readonly iommu?: boolean | ((memory: GuestMemory) => Translator);
   /** The device; the kernel's /dev/vhost-net by default. It becomes the `Nic`'s to close. */
   readonly vhost?: Vhost | string;
   /** The operating system; this host by default. */
@@ -55,6 +62,7 @@ const optionNames = [
   'maxInFlight',
   'budget',
   'busyPoll',
+  'iommu',
   'vhost',
   'kernel',
 ] as const;
@@ -79,7 +87,7 @@ export interface NicParts {
 /** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
 export async function openParts(options: NicOptions, events: NicEvents): Promise<NicParts> {
   checkOptions('options', options, optionNames);
-  const { kernel = hostKernel(), vhost } = options;
+  const { kernel = hostKernel(), vhost, iommu = false } = options;
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
   const least = receiveSize + transmitSize;
@@ -98,6 +106,8 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
   const budgets = { receive: budget(), transmit: budget() };
   if (vhost !== undefined && typeof vhost !== 'string' && typeof vhost !== 'object')
     throw wrongType('vhost', 'a path or a Vhost', vhost);
+  if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
+    throw wrongType('iommu', 'true, false or a function of the memory', iommu);
 
   const teardown = new Teardown();
   // Closed here where opening fails before the queues have it; its `close` is idempotent.
@@ -127,6 +137,7 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
       maxFrames,
       maxBytes,
       busyPoll,
+      translator: typeof iommu === 'function' ? iommu(memory) : iommu ? new Iommu(memory) : undefined,
       events,
       teardown,
     });

@@ -8,6 +8,7 @@ import type { WaitOptions } from '../completion/waiters.js';
 import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { Iotlb } from '../vhost/iotlb.js';
 import type { BackendSlot } from './backend-slot.js';
 import { backendChannel, callChannel, closeChannel, errorChannel, openChannel } from './diagnostics.js';
 import type { NetHeader } from './header.js';
@@ -89,6 +90,9 @@ export class Nic extends EventEmitter<NicEventMap> {
       failed: (queue) => {
         if (nic !== undefined) nic.#reported(queue);
       },
+      faulted: (error) => {
+        if (nic !== undefined) nic.#faulted(error);
+      },
       interfaceChanged: () => {
         if (nic !== undefined) nic.#interfaceChanged();
       },
@@ -117,6 +121,11 @@ export class Nic extends EventEmitter<NicEventMap> {
   /** The feature bits agreed with the device. */
   get features(): bigint {
     return this.#pair.features;
+  }
+
+  /** Serves the device with translations, where the `Nic` was opened with `iommu`. */
+  get iotlb(): Iotlb | undefined {
+    return this.#pair.iotlb;
   }
 
   /** Whether `close` was called. */
@@ -319,6 +328,11 @@ export class Nic extends EventEmitter<NicEventMap> {
       [queue],
       new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in queue ${queue}`, { queue }),
     );
+  }
+
+  /** The device does not tell which queue waits for the address. */
+  #faulted(error: VhostError): void {
+    if (!this.closed) this.#fail(QUEUES, error);
   }
 
   #interfaceChanged(): void {

@@ -1,7 +1,7 @@
 import { bit } from '../abi/bit.js';
 import { VHOST_F_LOG_ALL, VHOST_NET_F_VIRTIO_NET_HDR, VHOST_VRING_F_LOG } from '../abi/vhost.js';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
-import { VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
 import { DirtyLog } from '../completion/dirty-log.js';
@@ -10,8 +10,9 @@ import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { Iotlb, type Translator } from '../vhost/iotlb.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
-import { DriverRing } from '../vring/driver-ring.js';
+import { DriverRing, type RingAddresses } from '../vring/driver-ring.js';
 import { splitRingLayout } from '../vring/layout.js';
 import { HEADER_SIZE } from './header.js';
 import { ReceiveQueue } from './receive-queue.js';
@@ -21,10 +22,11 @@ import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 /** Of so many batches at the ring tier, one tells how long it took. */
 const RING_TIER_TIMES = 64;
 
-/** What a queue pair tells of: a call of the device on a queue, an error of it. */
+/** What a queue pair tells of: a call of the device on a queue, an error of it, an address that it may not reach. */
 export interface QueuePairEvents {
   called(queue: number, count: number): void;
   failed(queue: number, count: number): void;
+  faulted(error: VhostError): void;
 }
 
 export interface QueuePairOptions {
@@ -43,6 +45,8 @@ export interface QueuePairOptions {
   readonly maxBytes: number;
   /** Microseconds the device polls before it sleeps. */
   readonly busyPoll: number;
+  /** Has the device's addresses translated; without, they are guest physical addresses. */
+  readonly translator: Translator | undefined;
   readonly events: QueuePairEvents;
   /** Gathers what closes the pair. */
   readonly teardown: Teardown;
@@ -69,6 +73,9 @@ export class QueuePair {
   readonly #kernel: Kernel;
   readonly #vhost: Vhost;
   readonly #memory: GuestMemory;
+  /** Has the device's addresses translated, where VIRTIO_F_ACCESS_PLATFORM is agreed. */
+  readonly iotlb: Iotlb | undefined;
+  readonly #kicks: readonly number[];
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
   #features: bigint;
@@ -78,6 +85,8 @@ export class QueuePair {
     { kernel, memory }: QueuePairOptions,
     vhost: Vhost,
     features: bigint,
+    iotlb: Iotlb | undefined,
+    kicks: readonly number[],
     receive: ReceiveQueue,
     transmit: TransmitQueue,
   ) {
@@ -85,6 +94,8 @@ export class QueuePair {
     this.#memory = memory;
     this.#vhost = vhost;
     this.#features = features;
+    this.iotlb = iotlb;
+    this.#kicks = kicks;
     this.receive = receive;
     this.transmit = transmit;
   }
@@ -113,9 +124,16 @@ export class QueuePair {
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
     await vhost.setOwner();
-    const features = agreeFeatures(await vhost.getFeatures(), options.backendHeaderSize);
+    const { translator } = options;
+    const features = agreeFeatures(
+      await vhost.getFeatures(),
+      options.backendHeaderSize,
+      translator !== undefined,
+    );
     await vhost.setFeatures(features);
     await vhost.setMemTable(memory);
+    const iotlb = translator && (await Iotlb.open(vhost, translator, options.events.faulted));
+    teardown.add(() => iotlb?.close());
 
     const eventIdx = (features & bit(VIRTIO_RING_F_EVENT_IDX)) !== 0n;
     const ring = (queue: number, size: number, entries: number): DriverRing => {
@@ -129,9 +147,9 @@ export class QueuePair {
       ring(VHOST_NET_VQ_RX, options.receiveSize, 0),
       ring(VHOST_NET_VQ_TX, options.transmitSize, indirect ? tableEntries(pool.bufferSize) : 0),
     ] as const;
-    for (const [queue, { size, addresses }] of rings.entries()) {
-      await vhost.setVringNum(queue, size);
-      await vhost.setVringAddr(queue, { ...addresses, flags: 0 });
+    for (const [queue, ring] of rings.entries()) {
+      await vhost.setVringNum(queue, ring.size);
+      await vhost.setVringAddr(queue, { ...seenBy(iotlb, ring), flags: 0 });
       await vhost.setVringKick(queue, kicks[queue]!);
       await vhost.setVringCall(queue, calls[queue]!);
       await vhost.setVringErr(queue, errors[queue]!);
@@ -141,6 +159,8 @@ export class QueuePair {
       options,
       vhost,
       features,
+      iotlb,
+      kicks,
       new ReceiveQueue({
         ring: rings[VHOST_NET_VQ_RX],
         ledger: ringTierLedger(options.receiveSize),
@@ -177,7 +197,8 @@ export class QueuePair {
 
   /** Agrees with the device on who supplies the virtio-net header; both queues are detached. */
   async carryHeader(backendHeaderSize: number): Promise<void> {
-    const features = agreeFeatures(await this.#vhost.getFeatures(), backendHeaderSize);
+    const offered = await this.#vhost.getFeatures();
+    const features = agreeFeatures(offered, backendHeaderSize, this.iotlb !== undefined);
     if (features === this.#features) return;
     await this.#vhost.setFeatures(this.#log === undefined ? features : features | bit(VHOST_F_LOG_ALL));
     this.#features = features;
@@ -185,9 +206,11 @@ export class QueuePair {
 
   /** Starts a queue on a backend's descriptor, at the first frame that no device has taken. */
   async attach(queue: number, backendFd: number): Promise<void> {
-    await this.#vhost.setVringBase(queue, this.#queue(queue).ring.base);
-    await this.#vhost.setBackend(queue, backendFd);
-    this.#attached[queue] = true;
+    await this.#holdingIotlb(queue, async () => {
+      await this.#vhost.setVringBase(queue, this.#queue(queue).ring.base);
+      await this.#vhost.setBackend(queue, backendFd);
+      this.#attached[queue] = true;
+    });
   }
 
   /**
@@ -196,8 +219,10 @@ export class QueuePair {
    */
   async detach(queue: number, settle: boolean): Promise<void> {
     if (!this.#attached[queue]) return;
-    await this.#vhost.detachBackend(queue);
-    this.#attached[queue] = false;
+    await this.#holdingIotlb(queue, async () => {
+      await this.#vhost.detachBackend(queue);
+      this.#attached[queue] = false;
+    });
     let base: number | undefined;
     try {
       if (!settle) base = await this.#vhost.getVringBase(queue);
@@ -205,6 +230,24 @@ export class QueuePair {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
       this.#queue(queue).settle(base);
     }
+  }
+
+  /** Starts or stops a queue while the IOTLB is still, and its ring within the device's reach. */
+  async #holdingIotlb(queue: number, step: () => Promise<void>): Promise<void> {
+    const { iotlb } = this;
+    if (iotlb === undefined) return step();
+    await iotlb.hold(async () => {
+      const { ring } = this.#queue(queue);
+      const start = BigInt(ring.region.guestPhysicalAddress + ring.offset);
+      // vhost_vq_init_access() fails where it misses, and vhost_zerocopy_signal_used() loses what it cannot write.
+      const mapped = iotlb.map(start, BigInt(ring.layout.bytes), 'rw');
+      // A queue whose ring has gone out of reach is stopped all the same.
+      await (this.#attached[queue] ? mapped.catch(() => {}) : mapped);
+      await step();
+    });
+    // To stop a queue, vhost_net_set_backend() forgets what every queue has missed: another would wait for ever.
+    for (const other of this.#attached.keys())
+      if (other !== queue && this.#attached[other]) this.#kernel.eventfd.signal(this.#kicks[other]!);
   }
 
   /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
@@ -241,7 +284,7 @@ export class QueuePair {
 
   async #setAddresses(flags: number): Promise<void> {
     for (const queue of this.#attached.keys())
-      await this.#vhost.setVringAddr(queue, { ...this.#queue(queue).ring.addresses, flags });
+      await this.#vhost.setVringAddr(queue, { ...seenBy(this.iotlb, this.#queue(queue).ring), flags });
   }
 
   #queue(queue: number): ReceiveQueue | TransmitQueue {
@@ -254,10 +297,12 @@ export class QueuePair {
   }
 
   ref(): void {
+    this.iotlb?.ref();
     for (const poller of this.#pollers) poller.ref();
   }
 
   unref(): void {
+    this.iotlb?.unref();
     for (const poller of this.#pollers) poller.unref();
   }
 }
@@ -269,8 +314,16 @@ function ringTierLedger(size: number): Ledger {
   return ledger;
 }
 
-function agreeFeatures(offered: bigint, backendHeaderSize: number): bigint {
-  const required = bit(VIRTIO_F_VERSION_1) | (backendHeaderSize === 0 ? bit(VHOST_NET_F_VIRTIO_NET_HDR) : 0n);
+/** The ring's addresses as a device takes them: user addresses, or those that its IOTLB translates. */
+function seenBy(iotlb: Iotlb | undefined, ring: DriverRing): RingAddresses {
+  return iotlb === undefined ? ring.addresses : ring.guestAddresses;
+}
+
+function agreeFeatures(offered: bigint, backendHeaderSize: number, translated: boolean): bigint {
+  const required =
+    bit(VIRTIO_F_VERSION_1) |
+    (backendHeaderSize === 0 ? bit(VHOST_NET_F_VIRTIO_NET_HDR) : 0n) |
+    (translated ? bit(VIRTIO_F_ACCESS_PLATFORM) : 0n);
   if ((offered & required) !== required)
     throw new VhostError(
       'ERR_VHOST_UNSUPPORTED',

@@ -177,6 +177,19 @@ export class DriverRing {
     };
   }
 
+  /** Where the device finds the ring if its addresses go through an IOMMU: guest physical addresses of its parts. */
+  get guestAddresses(): RingAddresses {
+    const { layout, region, offset } = this;
+    const start = BigInt(region.guestPhysicalAddress + offset);
+    const usedRing = start + BigInt(layout.usedRing);
+    return {
+      descriptorTable: start + BigInt(layout.descriptorTable),
+      availableRing: start + BigInt(layout.availableRing),
+      usedRing,
+      log: usedRing,
+    };
+  }
+
   /** Descriptors that can be used now. */
   get free(): number {
     return this.#free;
