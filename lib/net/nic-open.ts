@@ -38,8 +38,11 @@ export interface NicOptions extends BackendOptions {
   readonly maxInFlight?: { readonly frames?: number; readonly bytes?: number };
   /** What one round of reaping takes before the loop goes on; 256 frames and 0x80000 bytes by default. */
   readonly budget?: { readonly frames?: number; readonly bytes?: number };
-  /** Microseconds that the device polls before it sleeps (VHOST_SET_VRING_BUSYLOOP_TIMEOUT); 0 by default. */
-  readonly busyPoll?: number;
+  /**
+   * Microseconds that a side looks at a ring before it sleeps, 0 by default: the device (VHOST_SET_VRING_BUSYLOOP_TIMEOUT),
+   * and this program, which does so only while its sleeps are short, and does nothing else meanwhile. A number is for both.
+   */
+  readonly busyPoll?: number | { readonly device?: number; readonly driver?: number };
   /**
    * Has the device ask for every address that it wants access to (VIRTIO_F_ACCESS_PLATFORM): what answers it, made for
    * the memory of the `Nic`, or `true` for a plain `Iommu`. I/O virtual addresses are guest physical addresses.
@@ -101,7 +104,7 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
   );
   const maxBytes = options.maxInFlight?.bytes ?? Number.MAX_SAFE_INTEGER;
   checkInteger('maxInFlight.bytes', maxBytes, 1, Number.MAX_SAFE_INTEGER);
-  const busyPoll = checkInteger('busyPoll', options.busyPoll ?? 0, 0, 2 ** 31);
+  const busyPoll = checkBusyPoll(options.busyPoll);
   const budget = (): Budget => new Budget(options.budget?.frames, options.budget?.bytes);
   const budgets = { receive: budget(), transmit: budget() };
   if (vhost !== undefined && typeof vhost !== 'string' && typeof vhost !== 'object')
@@ -160,6 +163,19 @@ function checkQueueSizes(queueSize: NicOptions['queueSize'] = QUEUE_SIZE): {
   return {
     receive: checkRingSize('queueSize.receive', queueSize.receive ?? QUEUE_SIZE),
     transmit: checkRingSize('queueSize.transmit', queueSize.transmit ?? QUEUE_SIZE),
+  };
+}
+
+function checkBusyPoll(busyPoll: NicOptions['busyPoll'] = 0): { device: number; driver: number } {
+  const microseconds = (name: string, value = 0): number => checkInteger(name, value, 0, 2 ** 31);
+  if (typeof busyPoll !== 'object') {
+    const both = microseconds('busyPoll', busyPoll);
+    return { device: both, driver: both };
+  }
+  checkOptions('busyPoll', busyPoll, ['device', 'driver']);
+  return {
+    device: microseconds('busyPoll.device', busyPoll.device),
+    driver: microseconds('busyPoll.driver', busyPoll.driver),
   };
 }
 

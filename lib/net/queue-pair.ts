@@ -4,6 +4,7 @@ import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
+import { BusyPoll } from '../completion/busy-poll.js';
 import { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
 import { VhostError } from '../errors/errors.js';
@@ -43,8 +44,8 @@ export interface QueuePairOptions {
   readonly reserve: number;
   readonly maxFrames: number;
   readonly maxBytes: number;
-  /** Microseconds the device polls before it sleeps. */
-  readonly busyPoll: number;
+  /** Microseconds that the device and this program poll before they sleep. */
+  readonly busyPoll: { readonly device: number; readonly driver: number };
   /** Has the device's addresses translated; without, they are guest physical addresses. */
   readonly translator: Translator | undefined;
   readonly events: QueuePairEvents;
@@ -102,7 +103,7 @@ export class QueuePair {
 
   /** Sets the device up, detached; `teardown` gains the steps that undo it. */
   static async open(options: QueuePairOptions): Promise<QueuePair> {
-    const { kernel, memory, pool, teardown } = options;
+    const { kernel, memory, pool, busyPoll, teardown } = options;
     const eventfds = (): readonly number[] => {
       const eventfd = (): number => {
         const fd = kernel.eventfd.create();
@@ -153,7 +154,7 @@ export class QueuePair {
       await vhost.setVringKick(queue, kicks[queue]!);
       await vhost.setVringCall(queue, calls[queue]!);
       await vhost.setVringErr(queue, errors[queue]!);
-      if (options.busyPoll > 0) await vhost.setVringBusyloopTimeout(queue, options.busyPoll);
+      if (busyPoll.device > 0) await vhost.setVringBusyloopTimeout(queue, busyPoll.device);
     }
     const made = new QueuePair(
       options,
@@ -166,6 +167,7 @@ export class QueuePair {
         ledger: ringTierLedger(options.receiveSize),
         pool,
         kick: () => kernel.eventfd.signal(kicks[VHOST_NET_VQ_RX]!),
+        busyPoll: new BusyPoll(busyPoll.driver),
         mergeable: (features & bit(VIRTIO_NET_F_MRG_RXBUF)) !== 0n,
         reserve: options.reserve,
       }),
@@ -174,6 +176,7 @@ export class QueuePair {
         ledger: ringTierLedger(options.transmitSize),
         pool,
         kick: () => kernel.eventfd.signal(kicks[VHOST_NET_VQ_TX]!),
+        busyPoll: new BusyPoll(busyPoll.driver),
         mtu: options.mtu,
         maxFrames: options.maxFrames,
         maxBytes: options.maxBytes,

@@ -1,5 +1,7 @@
+import type { BusyPoll } from '../completion/busy-poll.js';
+import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
-import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import type { WaitOptions } from '../completion/waiters.js';
 import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
@@ -12,6 +14,8 @@ export interface ReceiveQueueOptions {
   readonly pool: FramePool;
   /** Wakes the device. */
   readonly kick: () => void;
+  /** How long `ready` looks before it sleeps; not at all by default. */
+  readonly busyPoll?: BusyPoll;
   /** VIRTIO_NET_F_MRG_RXBUF is agreed: a frame may take several buffers. */
   readonly mergeable: boolean;
   /** Buffers of the pool that are never taken for receiving. */
@@ -39,7 +43,7 @@ export class ReceiveQueue {
   /** Times the device was woken. */
   kicks = 0;
   /** Those who wait for the device to call. */
-  readonly calls = new Waiters();
+  readonly calls: Calls;
   /** Why nothing can be received any more, if so. */
   corruption: VhostError | undefined;
   readonly #kick: () => void;
@@ -53,6 +57,7 @@ export class ReceiveQueue {
   constructor(options: ReceiveQueueOptions) {
     this.ring = options.ring;
     this.ledger = options.ledger;
+    this.calls = new Calls(options.ring, options.busyPoll);
     this.pool = options.pool;
     this.#kick = options.kick;
     this.#mergeable = options.mergeable;
@@ -136,9 +141,9 @@ export class ReceiveQueue {
     return taken;
   }
 
-  /** Resolves when there is something to reap: asks the device for a call and sleeps until it comes. */
-  async ready(options?: WaitOptions): Promise<void> {
-    while (!this.ring.enableCalls() && this.ring.corruption === undefined) await this.calls.wait(options);
+  /** Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. */
+  ready(options?: WaitOptions): Promise<void> {
+    return this.calls.ready(options);
   }
 
   /**

@@ -1,5 +1,7 @@
+import type { BusyPoll } from '../completion/busy-poll.js';
+import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
-import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import type { WaitOptions } from '../completion/waiters.js';
 import { VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -16,6 +18,8 @@ export interface TransmitQueueOptions {
   readonly pool: FramePool;
   /** Wakes the device. */
   readonly kick: () => void;
+  /** How long `ready` looks before it sleeps; not at all by default. */
+  readonly busyPoll?: BusyPoll;
   /** Bytes of payload that an ordinary frame may carry. */
   readonly mtu: number;
   /** The most that may be in flight. */
@@ -39,7 +43,7 @@ export class TransmitQueue {
   /** Bytes of the frames that the last `reap` settled, headers included. */
   bytes = 0;
   /** Those who wait for the device to call. */
-  readonly calls = new Waiters();
+  readonly calls: Calls;
   /** The longest payload of an ordinary frame. */
   mtu: number;
   readonly #kick: () => void;
@@ -50,6 +54,7 @@ export class TransmitQueue {
   constructor(options: TransmitQueueOptions) {
     this.ring = options.ring;
     this.ledger = options.ledger;
+    this.calls = new Calls(options.ring, options.busyPoll);
     this.pool = options.pool;
     this.mtu = options.mtu;
     this.#kick = options.kick;
@@ -114,9 +119,9 @@ export class TransmitQueue {
     return count;
   }
 
-  /** Resolves when there is something to reap: asks the device for a call and sleeps until it comes. */
-  async ready(options?: WaitOptions): Promise<void> {
-    while (!this.ring.enableCalls() && this.ring.corruption === undefined) await this.calls.wait(options);
+  /** Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. */
+  ready(options?: WaitOptions): Promise<void> {
+    return this.calls.ready(options);
   }
 
   /**

@@ -2,7 +2,7 @@
 import { HEADER_SIZE, Nic } from 'vhost-net';
 
 const [tap = 'tap0'] = process.argv.slice(2);
-const nic = await Nic.open({ tap, queueSize: 256 });
+const nic = await Nic.open({ tap, queueSize: 256, busyPoll: { driver: 1000 } });
 const { rx, tx, pool } = nic;
 const { bytes } = pool;
 

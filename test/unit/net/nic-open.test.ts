@@ -249,6 +249,8 @@ describe('Nic.open', () => {
       [{ tap: 'a', budget: { frames: 0 } }, /^budget\.frames must be/],
       [{ tap: 'a', budget: { bytes: 0 } }, /^budget\.bytes must be/],
       [{ tap: 'a', busyPoll: -1 }, /^busyPoll must be/],
+      [{ tap: 'a', busyPoll: { driver: -1 } }, /^busyPoll.driver must be/],
+      [{ tap: 'a', busyPoll: { device: 0.5 } }, /^busyPoll.device must be/],
       [{ tap: 'a', vhost: 7 }, /^vhost must be a path or a Vhost/],
       [{ tap: 'a', queuesize: 8 }, /did you mean "queueSize"\?/],
       [{ tap: 'a', hugePageSize: -1 }, /^hugePageSize must be/],
