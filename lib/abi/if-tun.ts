@@ -72,6 +72,9 @@ export const IFF_VNET_HDR = 0x4000;
 /** An interface of that name must not exist yet. */
 export const IFF_TUN_EXCL = 0x8000;
 
+/** Queues that one interface may have. */
+export const MAX_TAP_QUEUES = 256;
+
 // TUNSETOFFLOAD: what the holder of the descriptor can take. All but TUN_F_CSUM ask for TUN_F_CSUM.
 
 /** Frames with a partial checksum. */

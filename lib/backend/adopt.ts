@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { IFF_TAP, IFF_VNET_HDR, TUN_MINOR } from '../abi/if-tun.js';
+import { IFF_MULTI_QUEUE, IFF_TAP, IFF_VNET_HDR, TUN_MINOR } from '../abi/if-tun.js';
 import { MISC_MAJOR } from '../abi/major.js';
 import { AF_PACKET, SOCK_RAW } from '../abi/socket.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
@@ -72,7 +72,7 @@ function adoptPacketSocket(kernel: Kernel, fd: number, netns: string | undefined
   return new OpenBackend({
     kernel,
     kind: 'packet',
-    fd,
+    queues: [fd],
     interface: device,
     headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
     offloads: [],
@@ -92,7 +92,16 @@ function adoptTap(
   if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
   const device = keep.interface(new NetworkInterface(kernel, name, netns));
   const headed = (flags & IFF_VNET_HDR) !== 0;
-  return tapBackend({ kernel, kind, fd, interface: device, headed, offloads: undefined });
+  const multiQueue = (flags & IFF_MULTI_QUEUE) !== 0;
+  return tapBackend({
+    kernel,
+    kind,
+    queues: [fd],
+    multiQueue,
+    interface: device,
+    headed,
+    offloads: undefined,
+  });
 }
 
 /** A tap is the character device of /dev/net/tun, a macvtap one with a number of its own. */

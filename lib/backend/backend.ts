@@ -11,7 +11,10 @@ export type LinkState = 'sync' | 'async';
 /** What vhost hands frames to and takes them from: a descriptor whose socket it can reach, and its interface. */
 export interface Backend {
   readonly kind: BackendKind;
+  /** The descriptor of its first queue. */
   readonly fd: number;
+  /** The descriptor of each queue: one for each queue pair of a `Nic`. */
+  readonly queues: readonly number[];
   readonly interface: NetworkInterface;
   /** Bytes of virtio-net header that the descriptor carries before each frame; 0 where it carries none. */
   readonly headerSize: number;
@@ -20,7 +23,12 @@ export interface Backend {
   readonly linkState: LinkState;
   /** Whether the interface behind the descriptor still exists. */
   alive(): boolean;
-  /** Closes the descriptor. A vhost device to which it was attached goes on with it until it is detached. */
+  /**
+   * Has the interface spread frames over a queue, or leave it out and drop what waits in it (TUNSETQUEUE). Throws
+   * ERR_VHOST_UNSUPPORTED where it was not opened with several queues (IFF_MULTI_QUEUE).
+   */
+  switchQueue(queue: number, on: boolean): void;
+  /** Closes the descriptors. A vhost device to which one was attached goes on with it until it is detached. */
   close(): void;
 }
 

@@ -1,3 +1,4 @@
+import { VhostError } from '../errors/errors.js';
 import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, BackendKind, LinkState, Offload } from './backend.js';
@@ -6,14 +7,16 @@ import type { NetworkInterface } from './network-interface.js';
 export interface OpenBackendParts {
   readonly kernel: Kernel;
   readonly kind: BackendKind;
-  /** Becomes the backend's to close. */
-  readonly fd: number;
+  /** A descriptor for each queue; they become the backend's to close. */
+  readonly queues: readonly number[];
   readonly interface: NetworkInterface;
   readonly headerSize: number;
   readonly offloads: readonly Offload[];
   readonly linkState: LinkState;
   /** Throws where the interface is gone. */
   readonly probe: () => void;
+  /** Has frames spread over a queue, or not; absent where that is not to be had. */
+  readonly switchQueue?: (fd: number, on: boolean) => void;
 }
 
 /** A backend that is open; what opens one is in the file of its kind. */
@@ -25,12 +28,16 @@ export class OpenBackend implements Backend {
   readonly linkState: LinkState;
   readonly #kernel: Kernel;
   readonly #probe: () => void;
-  #fd: number;
+  readonly #switchQueue: OpenBackendParts['switchQueue'];
+  /** Queues that were switched off. */
+  readonly #off = new Set<number>();
+  #queues: readonly number[];
 
   constructor(parts: OpenBackendParts) {
     this.#kernel = parts.kernel;
-    this.#fd = parts.fd;
+    this.#queues = parts.queues;
     this.#probe = parts.probe;
+    this.#switchQueue = parts.switchQueue;
     this.kind = parts.kind;
     this.interface = parts.interface;
     this.headerSize = parts.headerSize;
@@ -39,11 +46,15 @@ export class OpenBackend implements Backend {
   }
 
   get fd(): number {
-    return this.#fd;
+    return this.#queues[0] ?? -1;
+  }
+
+  get queues(): readonly number[] {
+    return this.#queues;
   }
 
   alive(): boolean {
-    if (this.#fd === -1) return false;
+    if (this.#queues.length === 0) return false;
     try {
       this.#probe();
       return true;
@@ -52,15 +63,33 @@ export class OpenBackend implements Backend {
     }
   }
 
+  switchQueue(queue: number, on: boolean): void {
+    if (on !== this.#off.has(queue)) return;
+    if (this.#switchQueue === undefined)
+      throw new VhostError(
+        'ERR_VHOST_UNSUPPORTED',
+        `a ${this.kind} that was opened with one queue has none to leave out`,
+      );
+    this.#switchQueue(this.#queues[queue]!, on);
+    if (on) this.#off.delete(queue);
+    else this.#off.add(queue);
+  }
+
   close(): void {
-    if (this.#fd === -1) return;
-    const fd = this.#fd;
-    this.#fd = -1;
-    try {
-      this.interface.close();
-    } finally {
-      this.#kernel.descriptor.close(fd);
-    }
+    if (this.#queues.length === 0) return;
+    const fds = this.#queues;
+    this.#queues = [];
+    const failures: unknown[] = [];
+    for (const step of [
+      () => this.interface.close(),
+      ...fds.map((fd) => () => this.#kernel.descriptor.close(fd)),
+    ])
+      try {
+        step();
+      } catch (error) {
+        failures.push(error);
+      }
+    if (failures.length > 0) throw failures[0];
   }
 }
 

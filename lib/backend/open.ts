@@ -22,15 +22,19 @@ export interface BackendOptions {
 /** The names of `BackendOptions`. */
 export const backendOptionNames = ['tap', 'macvtap', 'packet', 'fd'] as const;
 
-/** Opens the one backend that is named. */
-export function openBackend(options: BackendOptions, kernel: Kernel = hostKernel()): Backend {
+/** Opens the one backend that is named, with so many queues where its own options do not say how many. */
+export function openBackend(
+  options: BackendOptions,
+  kernel: Kernel = hostKernel(),
+  queues: number = 1,
+): Backend {
   checkOptions('options', options, backendOptionNames);
   const named = backendOptionNames.filter((name) => options[name] !== undefined);
   if (named.length !== 1)
     throw wrongValue('options', `made of exactly one of ${backendOptionNames.join(', ')}`, named);
   const { tap, macvtap, packet, fd } = options;
-  if (tap !== undefined) return openTap(byName('tap', tap), kernel);
-  if (macvtap !== undefined) return openMacvtap(byName('macvtap', macvtap), kernel);
+  if (tap !== undefined) return openTap({ queues, ...byName('tap', tap) }, kernel);
+  if (macvtap !== undefined) return openMacvtap({ queues, ...byName('macvtap', macvtap) }, kernel);
   if (packet !== undefined) return openPacketSocket(byName('packet', packet), kernel);
   return adoptDescriptor(typeof fd === 'number' ? { fd } : fd!, kernel);
 }

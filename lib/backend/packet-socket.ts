@@ -58,7 +58,7 @@ export function openPacketSocket(options: PacketSocketOptions, kernel: Kernel = 
       return new OpenBackend({
         kernel,
         kind: 'packet',
-        fd,
+        queues: [fd],
         interface: device,
         headerSize,
         offloads: options.offloads ? ['csum', 'tso4', 'tso6', 'ecn'] : [],

@@ -1,4 +1,4 @@
-import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../abi/if-tun.js';
+import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, MAX_TAP_QUEUES } from '../abi/if-tun.js';
 import { checkInteger, checkInterfaceName, checkOptions } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
@@ -18,8 +18,13 @@ export interface TapOptions extends InterfaceOptions {
   readonly name?: string;
   /** What received frames may leave to this side: `true` for all that the kernel knows; none by default. */
   readonly offloads?: boolean | readonly Offload[];
-  /** One of several queues of the same tap (IFF_MULTI_QUEUE). */
+  /**
+   * The tap has several queues (IFF_MULTI_QUEUE), of which other descriptors may be opened elsewhere: by another Worker,
+   * for one. Always where `queues` is more than 1.
+   */
   readonly multiQueue?: boolean;
+  /** Queues to open: 1, the default, up to 256. */
+  readonly queues?: number;
   /** The interface outlives this descriptor (TUNSETPERSIST). */
   readonly persist?: boolean;
   /** User who may open the tap later (TUNSETOWNER). */
@@ -35,6 +40,7 @@ const optionNames = [
   'name',
   'offloads',
   'multiQueue',
+  'queues',
   'persist',
   'owner',
   'group',
@@ -52,11 +58,14 @@ export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel())
   if (owner !== undefined) checkInteger('tap.owner', owner, 0, 2 ** 32 - 2);
   if (group !== undefined) checkInteger('tap.group', group, 0, 2 ** 32 - 2);
   if (sendBuffer !== undefined) checkInteger('tap.sendBuffer', sendBuffer, 1, 2 ** 31 - 1);
+  const queues = checkInteger('tap.queues', options.queues ?? 1, 1, MAX_TAP_QUEUES);
+  const multiQueue = queues > 1 || (options.multiQueue ?? false);
   try {
     return openWhole(kernel, (keep) => {
       const { tun } = kernel;
-      const fd = keep.fd(tun.open('/dev/net/tun', namespacePath(netns)));
-      const flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (options.multiQueue ? IFF_MULTI_QUEUE : 0);
+      const flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (multiQueue ? IFF_MULTI_QUEUE : 0);
+      const open = (): number => keep.fd(tun.open('/dev/net/tun', namespacePath(netns)));
+      const fd = open();
       const given = tun.setIff(fd, name, flags);
       if (owner !== undefined) tun.setOwner(fd, owner);
       if (group !== undefined) tun.setGroup(fd, group);
@@ -64,10 +73,17 @@ export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel())
       if (sendBuffer !== undefined) tun.setSndBuf(fd, sendBuffer);
       const device = keep.interface(new NetworkInterface(kernel, given, netns));
       device.configure(options);
+      const fds = [fd];
+      while (fds.length < queues) {
+        const another = open();
+        tun.setIff(another, given, flags);
+        fds.push(another);
+      }
       return tapBackend({
         kernel,
         kind: 'tap',
-        fd,
+        queues: fds,
+        multiQueue,
         interface: device,
         headed: true,
         offloads: options.offloads ?? false,

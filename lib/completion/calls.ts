@@ -2,16 +2,19 @@ import type { DriverRing } from '../vring/driver-ring.js';
 import { BusyPoll } from './busy-poll.js';
 import { Waiters, type WaitOptions } from './waiters.js';
 
+/** What is asked of a ring, or of several together. */
+export type CallingRing = Pick<DriverRing, 'reapable' | 'enableCalls' | 'corruption'>;
+
 /** Times in a row that looking was enough before the loop has a turn: timers and other queues wait for it. */
 const LOOKS_PER_TURN = 64;
 
 /** Those who wait for the device to call on a ring, which it does when it is asked to. */
 export class Calls extends Waiters {
-  readonly #ring: DriverRing;
+  readonly #ring: CallingRing;
   readonly #busyPoll: BusyPoll;
   #found = 0;
 
-  constructor(ring: DriverRing, busyPoll = new BusyPoll()) {
+  constructor(ring: CallingRing, busyPoll = new BusyPoll()) {
     super();
     this.#ring = ring;
     this.#busyPoll = busyPoll;

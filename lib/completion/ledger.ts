@@ -3,6 +3,8 @@ import { VhostError } from '../errors/errors.js';
 
 /** Batches of 2^16 frames and more than a ring holds cannot be: 16 powers of two and 1. */
 const BATCH_BUCKETS = 17;
+/** Microseconds that a latency histogram tells apart: up to an hour. */
+export const LATENCY_RANGE = { lowest: 1, highest: 3_600_000_000 };
 /** Stands where no clock was read. */
 const UNTIMED = -1;
 
@@ -39,7 +41,7 @@ export class Ledger {
    */
   timeEvery = 1;
   /** Microseconds from submission to completion, recorded once for each timed batch that was submitted together. */
-  readonly latency: RecordableHistogram = createHistogram({ lowest: 1, highest: 3_600_000_000 });
+  readonly latency: RecordableHistogram = createHistogram(LATENCY_RANGE);
   /** By position in the last `complete` or `abandon`: the token that was submitted with that head. */
   readonly tokens: Int32Array;
 

@@ -31,6 +31,8 @@ export type VhostErrorCode =
   | 'ERR_VHOST_NOT_LEASED'
   /** Something else still uses what was to be closed or taken. */
   | 'ERR_VHOST_IN_USE'
+  /** The queue pair takes no frames, because `disable` was called. */
+  | 'ERR_VHOST_DISABLED'
   /** The peer at the other end of a socket broke its protocol; the connection is closed. */
   | 'ERR_VHOST_PROTOCOL'
   /** The native part could not be loaded. */
@@ -40,7 +42,7 @@ export type VhostErrorCode =
 
 /** What an error may say beside its message. */
 export interface VhostErrorDetails {
-  /** The queue it happened on: 0 receive, 1 transmit, of the first pair. */
+  /** The queue it happened on: 0 receive, 1 transmit. */
   readonly queue?: number | undefined;
   /** The kernel's name of the request that it stands for. */
   readonly request?: string | undefined;
@@ -51,6 +53,8 @@ export interface VhostErrorDetails {
 export interface VhostErrorLike extends Error {
   readonly code: VhostErrorCode;
   readonly queue?: number | undefined;
+  /** The queue pair of a `Nic` that it happened in, by its index. */
+  readonly pair?: number | undefined;
   readonly request?: string | undefined;
 }
 
@@ -66,11 +70,19 @@ function decorate(error: Error, name: string, code: VhostErrorCode, details: Vho
 export class VhostError extends Error implements VhostErrorLike {
   declare readonly code: VhostErrorCode;
   declare readonly queue?: number;
+  declare readonly pair?: number;
   declare readonly request?: string;
   constructor(code: VhostErrorCode, message: string, details: VhostErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     decorate(this, 'VhostError', code, details);
   }
+}
+
+/** Says of any error in which queue pair it happened; returns the same error. */
+export function tellPair<T>(error: T, pair: number): T {
+  if (error instanceof Error && !('pair' in error))
+    Object.defineProperty(error, 'pair', { value: pair, enumerable: true });
+  return error;
 }
 
 /** An argument of the wrong type or shape. */

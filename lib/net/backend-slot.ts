@@ -1,6 +1,7 @@
 import type { Backend } from '../backend/backend.js';
 import type { InterfaceWatch } from '../backend/network-interface.js';
 import { type BackendOptions, openBackend } from '../backend/open.js';
+import { wrongValue } from '../errors/check.js';
 import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
 
@@ -15,12 +16,17 @@ interface Placed {
 
 /** The backend that a `Nic` works on now. */
 export class BackendSlot {
+  readonly #queues: number;
   readonly #kernel: Kernel;
   readonly #changed: () => void;
   #placed: Placed;
 
-  /** `changed` is called when something happened to the interface, or to another of its namespace. */
-  constructor(backend: BackendOptions | Backend, kernel: Kernel, changed: () => void) {
+  /**
+   * A backend of so many queues. `changed` is called when something happened to the interface, or to another of its
+   * namespace.
+   */
+  constructor(backend: BackendOptions | Backend, queues: number, kernel: Kernel, changed: () => void) {
+    this.#queues = queues;
     this.#kernel = kernel;
     this.#changed = changed;
     this.#placed = this.#place(backend);
@@ -50,8 +56,14 @@ export class BackendSlot {
 
   #place(given: BackendOptions | Backend): Placed {
     const owned = !isOpen(given);
-    const backend = owned ? openBackend(given, this.#kernel) : given;
+    const backend = owned ? openBackend(given, this.#kernel, this.#queues) : given;
     try {
+      if (backend.queues.length !== this.#queues)
+        throw wrongValue(
+          'queuePairs',
+          `the number of queues of its backend, ${backend.queues.length}`,
+          this.#queues,
+        );
       return { backend, owned, watch: backend.interface.watch(this.#changed) };
     } catch (error) {
       if (owned) undo(() => backend.close());

@@ -1,7 +1,9 @@
+import { MAX_TAP_QUEUES } from '../abi/if-tun.js';
 import type { Backend } from '../backend/backend.js';
 import { type BackendOptions, backendOptionNames } from '../backend/open.js';
 import { Budget } from '../completion/budget.js';
 import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
+import { tellPair, type VhostError } from '../errors/errors.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { FramePool } from '../memory/frame-pool.js';
@@ -12,7 +14,9 @@ import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { checkRingSize } from '../vring/layout.js';
 import { BackendSlot } from './backend-slot.js';
-import { QueuePair, type QueuePairEvents, queuePairBytes } from './queue-pair.js';
+import { PageLog } from './page-log.js';
+import type { PairBudgets } from './pair-traffic.js';
+import { QueuePair, queuePairBytes } from './queue-pair.js';
 import { Teardown } from './teardown.js';
 
 /** How many descriptors each queue has unless told otherwise. */
@@ -24,17 +28,22 @@ const BUFFER_SIZE = 2048;
 export interface NicOptions extends BackendOptions {
   /** A backend that is open already; it stays the caller's to close. */
   readonly backend?: Backend;
+  /**
+   * Queue pairs, each with a device and a queue of the backend of its own, up to 256: of a tap or a macvtap, or of a
+   * backend that was opened with as many queues. 1 by default.
+   */
+  readonly queuePairs?: number;
   /** Descriptors of both queues, or of each: a power of two up to 32,768; 256 by default. */
   readonly queueSize?: number | { readonly receive?: number; readonly transmit?: number };
   /** Bytes of a buffer: header (12) and frame; longer frames take several. 2,048 by default. */
   readonly bufferSize?: number;
-  /** Buffers, for both queues and for what the program holds; three times the larger queue by default. */
+  /** Buffers, for all queues and for what the program holds; for each pair three times the larger queue by default. */
   readonly buffers?: number;
   /** Memory and buffers shared with another `Nic`, so that frames move between them without being copied. */
   readonly shared?: { readonly memory: GuestMemory; readonly pool: FramePool };
   /** Bytes of a huge page (0x20_0000); ordinary pages by default. */
   readonly hugePageSize?: number;
-  /** The most frames and bytes in flight; the queue's size and no bound by default. */
+  /** The most frames and bytes in flight on a pair; the queue's size and no bound by default. */
   readonly maxInFlight?: { readonly frames?: number; readonly bytes?: number };
   /** What one round of reaping takes before the loop goes on; 256 frames and 0x80000 bytes by default. */
   readonly budget?: { readonly frames?: number; readonly bytes?: number };
@@ -44,12 +53,12 @@ export interface NicOptions extends BackendOptions {
    */
   readonly busyPoll?: number | { readonly device?: number; readonly driver?: number };
   /**
-   * Has the device ask for every address that it wants access to (VIRTIO_F_ACCESS_PLATFORM): what answers it, made for
+   * Has the devices ask for every address that they want access to (VIRTIO_F_ACCESS_PLATFORM): what answers them, made for
    * the memory of the `Nic`, or `true` for a plain `Iommu`. I/O virtual addresses are guest physical addresses.
    */
   readonly iommu?: boolean | ((memory: GuestMemory) => Translator);
-  /** The device; the kernel's /dev/vhost-net by default. It becomes the `Nic`'s to close. */
-  readonly vhost?: Vhost | string;
+  /** The device, one for each pair; the kernel's /dev/vhost-net by default. They become the `Nic`'s to close. */
+  readonly vhost?: Vhost | readonly Vhost[] | string;
   /** The operating system; this host by default. */
   readonly kernel?: Kernel;
 }
@@ -57,6 +66,7 @@ export interface NicOptions extends BackendOptions {
 const optionNames = [
   ...backendOptionNames,
   'backend',
+  'queuePairs',
   'queueSize',
   'bufferSize',
   'buffers',
@@ -71,18 +81,27 @@ const optionNames = [
 ] as const;
 
 /** What the parts of a `Nic` tell it. */
-export interface NicEvents extends QueuePairEvents {
+export interface NicEvents {
+  /** The device of a pair called. */
+  called(pair: number, queue: number, count: number): void;
+  /** The device of a pair asks for an address that it cannot have. */
+  faulted(pair: number, error: VhostError): void;
+  /** The device of a pair reported an error. */
+  failed(pair: number, queue: number): void;
   /** Something happened to the interface of the backend, or to another of its namespace. */
   interfaceChanged(): void;
 }
 
 /** What a `Nic` is made of, set up and detached. */
 export interface NicParts {
-  readonly pair: QueuePair;
+  readonly pairs: readonly QueuePair[];
   readonly slot: BackendSlot;
   readonly memory: GuestMemory;
-  /** What a round of each queue may take. */
-  readonly budgets: { readonly receive: Budget; readonly transmit: Budget };
+  readonly pageLog: PageLog;
+  /** What a round of each queue of a pair may take. */
+  readonly budgets: () => PairBudgets;
+  /** Microseconds that the program looks at the rings before it sleeps. */
+  readonly driverPoll: number;
   /** Closes all of it, in the order in which nothing is let go before the device has. */
   readonly teardown: Teardown;
 }
@@ -90,12 +109,12 @@ export interface NicParts {
 /** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
 export async function openParts(options: NicOptions, events: NicEvents): Promise<NicParts> {
   checkOptions('options', options, optionNames);
-  const { kernel = hostKernel(), vhost, iommu = false } = options;
+  const { kernel = hostKernel(), shared, backend, iommu = false } = options;
+  const pairCount = checkInteger('queuePairs', options.queuePairs ?? 1, 1, MAX_TAP_QUEUES);
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
-  const least = receiveSize + transmitSize;
-  const count = options.buffers ?? Math.max(3 * Math.max(receiveSize, transmitSize), least);
-  checkInteger('buffers', count, 2, 2 ** 20);
+  const each = Math.max(3 * Math.max(receiveSize, transmitSize), receiveSize + transmitSize);
+  const count = checkInteger('buffers', options.buffers ?? pairCount * each, 2, 2 ** 20);
   const maxFrames = checkInteger(
     'maxInFlight.frames',
     options.maxInFlight?.frames ?? transmitSize,
@@ -106,49 +125,86 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
   checkInteger('maxInFlight.bytes', maxBytes, 1, Number.MAX_SAFE_INTEGER);
   const busyPoll = checkBusyPoll(options.busyPoll);
   const budget = (): Budget => new Budget(options.budget?.frames, options.budget?.bytes);
-  const budgets = { receive: budget(), transmit: budget() };
-  if (vhost !== undefined && typeof vhost !== 'string' && typeof vhost !== 'object')
-    throw wrongType('vhost', 'a path or a Vhost', vhost);
+  const budgets = (): PairBudgets => ({ receive: budget(), transmit: budget() });
+  budgets();
+  const devices = devicesOf(kernel, options.vhost, pairCount);
   if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
     throw wrongType('iommu', 'true, false or a function of the memory', iommu);
 
   const teardown = new Teardown();
-  // Closed here where opening fails before the queues have it; its `close` is idempotent.
-  if (typeof vhost === 'object') teardown.add(() => vhost.close());
+  // Closed here where opening fails before the queues have them; their `close` is idempotent.
+  for (const vhost of devices.given) teardown.add(() => vhost.close());
   try {
-    const ringBytes = queuePairBytes(
-      receiveSize,
-      transmitSize,
-      options.shared?.pool.bufferSize ?? bufferSize,
-    );
-    const { memory, pool } = options.shared
-      ? addRings(options.shared, ringBytes)
+    const ringBytes =
+      pairCount * queuePairBytes(receiveSize, transmitSize, shared?.pool.bufferSize ?? bufferSize);
+    const { memory, pool } = shared
+      ? addRings(shared, ringBytes)
       : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
-    const slot = new BackendSlot(options.backend ?? namedBackend(options), kernel, events.interfaceChanged);
-    teardown.add(() => slot.close());
-    const pair = await QueuePair.open({
+    const slot = new BackendSlot(
+      backend ?? namedBackend(options),
+      pairCount,
       kernel,
-      openVhost: () =>
-        typeof vhost === 'object' ? vhost : KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }),
-      memory,
-      pool,
-      backendHeaderSize: slot.backend.headerSize,
-      mtu: slot.backend.interface.mtu,
-      receiveSize,
-      transmitSize,
-      reserve: options.shared ? 0 : Math.min(transmitSize, Math.floor(pool.count / 2)),
-      maxFrames,
-      maxBytes,
-      busyPoll,
-      translator: typeof iommu === 'function' ? iommu(memory) : iommu ? new Iommu(memory) : undefined,
-      events,
-      teardown,
-    });
-    return { pair, slot, memory, budgets, teardown };
+      events.interfaceChanged,
+    );
+    teardown.add(() => slot.close());
+    const pageLog = new PageLog(kernel, memory);
+    teardown.add(() => pageLog.close());
+    const reserve = shared ? 0 : Math.min(pairCount * transmitSize, Math.floor(pool.count / 2));
+    const translator = typeof iommu === 'function' ? iommu(memory) : iommu ? new Iommu(memory) : undefined;
+    const pairs: QueuePair[] = [];
+    for (let index = 0; index < pairCount; index++)
+      pairs.push(
+        await QueuePair.open({
+          kernel,
+          openVhost: () => devices.open(index),
+          memory,
+          pool,
+          backendHeaderSize: slot.backend.headerSize,
+          mtu: slot.backend.interface.mtu,
+          receiveSize,
+          transmitSize,
+          reserve,
+          mostReceive: Math.floor((pool.count - reserve) / pairCount),
+          maxFrames,
+          maxBytes,
+          busyPoll,
+          translator,
+          events: {
+            called: (queue, calls) => events.called(index, queue, calls),
+            failed: (queue) => events.failed(index, queue),
+            faulted: (error) => events.faulted(index, error),
+          },
+          teardown,
+        }).catch((error: unknown) => {
+          throw tellPair(error, index);
+        }),
+      );
+    return { pairs, slot, memory, pageLog, budgets, driverPoll: busyPoll.driver, teardown };
   } catch (error) {
     await teardown.undo();
     throw error;
   }
+}
+
+/** Where the device of each pair comes from: those that were given ready, or the kernel. */
+function devicesOf(
+  kernel: Kernel,
+  vhost: NicOptions['vhost'],
+  pairCount: number,
+): { readonly given: readonly Vhost[]; open(pair: number): Vhost } {
+  if (vhost === undefined || typeof vhost === 'string')
+    return { given: [], open: () => KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }) };
+  if (typeof vhost !== 'object' || vhost === null)
+    throw wrongType('vhost', 'a path or a Vhost, or an array of these', vhost);
+  const given: readonly Vhost[] = isArray(vhost) ? vhost : [vhost];
+  if (given.length !== pairCount)
+    throw wrongValue('vhost', `a device for each of the ${pairCount} queue pairs`, vhost);
+  return { given, open: (pair) => given[pair]! };
+}
+
+/** `Array.isArray` does not tell a readonly array from what else it might be. */
+function isArray(vhost: Vhost | readonly Vhost[]): vhost is readonly Vhost[] {
+  return Array.isArray(vhost);
 }
 
 function checkQueueSizes(queueSize: NicOptions['queueSize'] = QUEUE_SIZE): {

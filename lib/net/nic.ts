@@ -1,33 +1,38 @@
 import { EventEmitter } from 'node:events';
-import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
+import { VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
 import type { Backend } from '../backend/backend.js';
 import type { BackendOptions } from '../backend/open.js';
+import type { Budget } from '../completion/budget.js';
+import { BusyPoll } from '../completion/busy-poll.js';
+import { Calls } from '../completion/calls.js';
 import type { DirtyLog } from '../completion/dirty-log.js';
 import type { Submission } from '../completion/submission.js';
 import type { WaitOptions } from '../completion/waiters.js';
-import { VhostError } from '../errors/errors.js';
+import { tellPair, VhostError } from '../errors/errors.js';
+import { undo } from '../errors/undo.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { Iotlb } from '../vhost/iotlb.js';
 import type { BackendSlot } from './backend-slot.js';
 import { backendChannel, callChannel, closeChannel, errorChannel, openChannel } from './diagnostics.js';
+import { flowHash } from './flow.js';
 import type { NetHeader } from './header.js';
 import { type NicOptions, type NicParts, openParts } from './nic-open.js';
+import { NicPair } from './nic-pair.js';
+import type { PageLog } from './page-log.js';
+import { PairTraffic, QUEUES } from './pair-traffic.js';
 import type { QueuePair } from './queue-pair.js';
-import { type QueueEvents, type QueueStats, queueStats } from './queue-stats.js';
+import { type PairStats, pairStats } from './queue-stats.js';
 import type { ReceiveBatch } from './receive-batch.js';
 import type { ReceiveQueue } from './receive-queue.js';
-import { type ReceiveOptions, Receiver } from './receiver.js';
-import { Sender, type SendOptions } from './sender.js';
+import { type ReceiveOptions, type Receiver, ReceivingRings, receiveFrom } from './receiver.js';
+import type { Sender, SendOptions } from './sender.js';
 import type { Teardown } from './teardown.js';
-import { LINK_OVERHEAD, MAX_SEGMENTED_FRAME, type TransmitQueue } from './transmit-queue.js';
+import type { TransmitQueue } from './transmit-queue.js';
 
-const QUEUES = [VHOST_NET_VQ_RX, VHOST_NET_VQ_TX] as const;
-
-/** A snapshot of a `Nic`; `receive` counts buffers and, beside them, frames. */
-export interface NicStats {
-  readonly receive: QueueStats & { readonly frames: number; readonly bytes: number };
-  readonly transmit: QueueStats;
+/** A snapshot of a `Nic`: the sums over its queue pairs, and each of them. */
+export interface NicStats extends PairStats {
+  readonly pairs: readonly PairStats[];
 }
 
 interface NicEventMap {
@@ -37,61 +42,91 @@ interface NicEventMap {
 }
 
 /**
- * A network interface whose cable ends in this program: a vhost device, its queues and a backend.
+ * A network interface whose cable ends in this program: a backend, and for each of its queues a vhost device with a pair
+ * of queues, of which most need just one.
  *
- * The friendly tier is `send`, `submit`, `receive`, `drain` and `close`; `tx` and `rx` are its ring tier.
+ * The friendly tier is `send`, `submit`, `receive`, `drain` and `close`; `tx` and `rx` are the ring tier of the first
+ * pair, `pairs` has both tiers of each.
  */
 export class Nic extends EventEmitter<NicEventMap> {
-  /** The ring tier of transmission. */
+  /** The ring tier of transmission, of the first pair. */
   readonly tx: TransmitQueue;
-  /** The ring tier of reception. */
+  /** The ring tier of reception, of the first pair. */
   readonly rx: ReceiveQueue;
-  /** The buffers that both queues lease. */
+  /** The queue pairs. */
+  readonly pairs: readonly NicPair[];
+  /** The buffers that all queues lease. */
   readonly pool: FramePool;
-  /** The memory that the device reaches. */
+  /** The memory that the devices reach. */
   readonly memory: GuestMemory;
-  readonly #pair: QueuePair;
+  readonly #traffic: readonly PairTraffic[];
+  readonly #receivers: readonly Receiver[];
   readonly #slot: BackendSlot;
+  readonly #pageLog: PageLog;
   readonly #teardown: Teardown;
-  readonly #sender: Sender;
-  readonly #receiver: Receiver;
-  readonly #events: readonly [QueueEvents, QueueEvents] = [newEvents(), newEvents()];
-  readonly #failures: (Error | undefined)[] = [undefined, undefined];
+  /** Pairs over which frames are spread. */
+  #sending: readonly PairTraffic[] = [];
+  /** Whether the queues of the pairs that are enabled run. */
+  #attached = false;
+  /** Those who wait for frames on any pair. */
+  readonly #arrivals: Calls;
+  readonly #receiveBudget: Budget;
   /** Requests that stop and start queues follow one another. */
   #control: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  private constructor({ pair, slot, memory, budgets, teardown }: NicParts) {
+  private constructor({ pairs, slot, memory, pageLog, budgets, driverPoll, teardown }: NicParts) {
     super();
-    this.#pair = pair;
     this.#slot = slot;
+    this.#pageLog = pageLog;
     this.#teardown = teardown;
-    this.tx = pair.transmit;
-    this.rx = pair.receive;
-    this.pool = pair.transmit.pool;
     this.memory = memory;
-    const corrupted = (queue: number) => (error: VhostError) => this.#fail([queue], error);
-    const mostBuffers = this.pool.count - this.rx.mostPosted;
-    this.#sender = new Sender(this.tx, budgets.transmit, mostBuffers, corrupted(VHOST_NET_VQ_TX), () =>
-      this.#receiver.refill(),
+    this.#receiveBudget = budgets().receive;
+    const [{ transmit, receive }] = pairs as [QueuePair];
+    this.tx = transmit;
+    this.rx = receive;
+    this.pool = transmit.pool;
+    const received = pairs.reduce((most, pair) => most + pair.receive.mostPosted, 0);
+    const released = (): void => this.#released();
+    this.#traffic = pairs.map(
+      (pair, index): PairTraffic =>
+        new PairTraffic({
+          index,
+          pair,
+          budgets: budgets(),
+          mostBuffers: this.pool.count - received,
+          released,
+          corrupted: (queue, error) => this.#failPair(this.#traffic[index]!, [queue], error),
+        }),
     );
-    this.#receiver = new Receiver(this.rx, budgets.receive, corrupted(VHOST_NET_VQ_RX), () =>
-      this.#sender.makeRoom(),
+    const receivers = this.#traffic.map(({ receiver }) => receiver);
+    this.#receivers = receivers;
+    this.#arrivals =
+      receivers.length === 1
+        ? this.rx.calls
+        : new Calls(new ReceivingRings(receivers), new BusyPoll(driverPoll));
+    this.pairs = this.#traffic.map(
+      (traffic) =>
+        new NicPair(traffic, {
+          linkState: () => this.backend.linkState,
+          switchPair: (each, on) => this.#exclusively(() => this.#switch(each, on)),
+          changed: () => this.#spread(),
+        }),
     );
   }
 
-  /** Opens a device and a backend and starts both queues. Where a step fails, nothing stays open. */
+  /** Opens devices and a backend and starts all queues. Where a step fails, nothing stays open. */
   static async open(options: NicOptions): Promise<Nic> {
     let nic: Nic | undefined;
     const parts = await openParts(options, {
-      called: (queue, count) => {
-        if (nic !== undefined) nic.#called(queue, count);
+      called: (pair, queue, count) => {
+        if (nic !== undefined) nic.#called(nic.#traffic[pair]!, queue, count);
       },
-      failed: (queue) => {
-        if (nic !== undefined) nic.#reported(queue);
+      failed: (pair, queue) => {
+        if (nic !== undefined) nic.#reported(nic.#traffic[pair]!, queue);
       },
-      faulted: (error) => {
-        if (nic !== undefined) nic.#faulted(error);
+      faulted: (pair, error) => {
+        if (nic !== undefined) nic.#faulted(nic.#traffic[pair]!, error);
       },
       interfaceChanged: () => {
         if (nic !== undefined) nic.#interfaceChanged();
@@ -118,14 +153,14 @@ export class Nic extends EventEmitter<NicEventMap> {
     return this.backend.interface.name;
   }
 
-  /** The feature bits agreed with the device. */
+  /** The feature bits agreed with the devices. */
   get features(): bigint {
-    return this.#pair.features;
+    return this.#traffic[0]!.pair.features;
   }
 
-  /** Serves the device with translations, where the `Nic` was opened with `iommu`. */
+  /** Serves the device of the first pair with translations, where the `Nic` was opened with `iommu`. */
   get iotlb(): Iotlb | undefined {
-    return this.#pair.iotlb;
+    return this.#traffic[0]!.pair.iotlb;
   }
 
   /** Whether `close` was called. */
@@ -135,54 +170,57 @@ export class Nic extends EventEmitter<NicEventMap> {
 
   /**
    * Sends one Ethernet frame: resolves once it is posted, so that the caller's bytes are free; waits while there is no
-   * room. While one call waits another is refused with ERR_VHOST_QUEUE_FULL, so that nothing queues without bound.
+   * room. While one call waits another on the same pair is refused with ERR_VHOST_QUEUE_FULL, so that nothing queues
+   * without bound. Of several pairs the frame's flow decides, so that its frames keep their order: its addresses and ports.
    */
   async send(frame: Uint8Array, options?: SendOptions): Promise<void> {
-    await this.#sender.submit([frame], options).accepted;
+    await this.#senderOf(frame).submit([frame], options).accepted;
   }
 
   /** Sends one Ethernet frame if there is room now; false where there is none. */
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
-    return this.#sender.trySend(frame, header);
+    return this.#senderOf(frame).trySend(frame, header);
   }
 
   /**
    * Posts Ethernet frames in one publish and with one kick, as many as there is room for and the rest as room comes.
    * The submission tells when all are posted (`accepted`; until then their bytes are not the caller's to change) and
-   * when the fate of each is known (`completed`). An abort withdraws the frames that are not posted yet.
+   * when the fate of each is known (`completed`). An abort withdraws the frames that are not posted yet. Of several pairs
+   * the flow of the first frame decides for all.
    */
   submit(frames: readonly Uint8Array[], options?: SendOptions): Submission {
-    return this.#sender.submit(frames, options);
+    return this.#senderOf(frames?.[0]).submit(frames, options);
   }
 
   /**
-   * Received frames in batches, for `for await`. Ends when the `Nic` closes, throws where its queue fails. Only one
-   * iteration runs at a time; frames that nobody takes wait in the kernel and are dropped there.
+   * Received frames in batches, for `for await`, of all pairs in turn. Ends when the `Nic` closes, throws where the queue
+   * of every pair failed. Only one iteration runs at a time; frames that nobody takes wait in the kernel and are dropped
+   * there.
    */
   receive(options?: ReceiveOptions): AsyncGenerator<ReceiveBatch, void, void> {
-    return this.#receiver.receive(options);
+    return receiveFrom(this.#receivers, this.#receiveBudget, this.#arrivals, options);
   }
 
   /** Resolves when no frame is in flight and none waits for room. */
-  drain(options?: WaitOptions): Promise<void> {
-    return this.#sender.drain(options);
+  async drain(options?: WaitOptions): Promise<void> {
+    await Promise.all(this.#traffic.map(({ sender }) => sender.drain(options)));
   }
 
   /**
-   * Stops both queues and waits until the device has let go of every buffer it had taken. Frames that it had not taken
+   * Stops all queues and waits until the device has let go of every buffer it had taken. Frames that it had not taken
    * stay in flight, and more can be posted, for the backend of the next `attach`.
    */
   detach(): Promise<void> {
     return this.#exclusively(() => this.#detach());
   }
 
-  /** Starts both queues after `detach` or an error, on the same backend or on another one. */
+  /** Starts all queues of enabled pairs after `detach` or an error, on the same backend or on another one. */
   attach(backend?: BackendOptions | Backend): Promise<void> {
     return this.#exclusively(() => (backend === undefined ? this.#restart() : this.#replace(backend)));
   }
 
   /**
-   * Moves both queues to another backend while traffic runs: no frame is lost that was not with the old one. Where the
+   * Moves all queues to another backend while traffic runs: no frame is lost that was not with the old one. Where the
    * new one is refused, the old one goes on.
    */
   swapBackend(backend: BackendOptions | Backend): Promise<void> {
@@ -194,43 +232,41 @@ export class Nic extends EventEmitter<NicEventMap> {
    * The log ends with `stopDirtyLog` or `close`.
    */
   startDirtyLog(): Promise<DirtyLog> {
-    return this.#exclusively(() => this.#pair.startLog());
+    return this.#exclusively(() => this.#pageLog.start(this.#queuePairs));
   }
 
   /** Ends the marking; what `take` gives before this call is all that will come. */
   stopDirtyLog(): Promise<void> {
-    return this.#exclusively(() => this.#pair.stopLog());
+    return this.#exclusively(() => this.#pageLog.stop(this.#queuePairs));
   }
 
   /** A snapshot of the counters. */
   stats(): NicStats {
-    const { rx, tx } = this;
+    const { linkState } = this.backend;
     return {
-      receive: {
-        // Reception never waits for the network stack: the kernel copies into the buffer and returns it.
-        ...queueStats(rx, this.#events[VHOST_NET_VQ_RX], 'sync', 0),
-        frames: rx.frameCount,
-        bytes: rx.byteCount,
-      },
-      transmit: queueStats(tx, this.#events[VHOST_NET_VQ_TX], this.backend.linkState, tx.fullWaits),
+      ...pairStats(
+        this.#traffic.map(({ counters }) => counters),
+        linkState,
+      ),
+      pairs: this.#traffic.map(({ counters }) => pairStats([counters], linkState)),
     };
   }
 
   /** Keeps the loop alive while the `Nic` is open (the default). */
   ref(): this {
-    this.#pair.ref();
+    for (const { pair } of this.#traffic) pair.ref();
     return this;
   }
 
   /** Lets the program end with the `Nic` open. */
   unref(): this {
-    this.#pair.unref();
+    for (const { pair } of this.#traffic) pair.unref();
     return this;
   }
 
   /**
-   * Stops both queues, waits for the device to let go of every buffer, settles every frame in flight as completed or
-   * abandoned and ends every wait; then closes the device, the backend and the memory. Idempotent.
+   * Stops all queues, waits for the devices to let go of every buffer, settles every frame in flight as completed or
+   * abandoned and ends every wait; then closes the devices, the backend and the memory. Idempotent.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -243,8 +279,11 @@ export class Nic extends EventEmitter<NicEventMap> {
 
   async #close(): Promise<void> {
     const error = this.#closedError();
-    this.#sender.stop(error);
-    this.#receiver.end(error);
+    for (const { sender, receiver } of this.#traffic) {
+      sender.stop(error);
+      receiver.end(error);
+    }
+    this.#arrivals.fail(error);
     await this.#control;
     try {
       await this.#teardown.run();
@@ -265,25 +304,45 @@ export class Nic extends EventEmitter<NicEventMap> {
     return new VhostError('ERR_VHOST_CLOSED', `the Nic on ${this.name} is closed`);
   }
 
+  get #queuePairs(): QueuePair[] {
+    return this.#traffic.map(({ pair }) => pair);
+  }
+
+  /** Who sends a frame: of several pairs the one of its flow; where none takes frames, the first, which says why. */
+  #senderOf(frame: unknown): Sender {
+    const sending = this.#sending;
+    if (sending.length < 2 || !(frame instanceof Uint8Array)) return (sending[0] ?? this.#traffic[0]!).toSend;
+    return sending[flowHash(frame) % sending.length]!.sender;
+  }
+
+  /** Some pair takes frames again, or no longer. */
+  #spread(): void {
+    this.#sending = this.#traffic.filter(({ sends }) => sends);
+  }
+
+  /** Buffers came back: whoever had none has them now. */
+  #released(): void {
+    for (const { receiver, sender } of this.#traffic) {
+      receiver.refill();
+      sender.makeRoom();
+    }
+  }
+
   async #detach(): Promise<void> {
-    for (const queue of QUEUES) await this.#pair.detach(queue, false);
-    this.#sender.called();
+    this.#attached = false;
+    for (const traffic of this.#traffic) await traffic.detach();
   }
 
   async #attach(): Promise<void> {
     // A close that came meanwhile has stopped everything for good.
     if (this.closed) throw this.#closedError();
-    const { backend } = this;
-    await this.#pair.carryHeader(backend.headerSize);
-    this.tx.mtu = backend.interface.mtu;
-    this.rx.checkHolds(longestFrame(backend));
-    for (const queue of QUEUES) this.#failures[queue] = undefined;
-    this.#sender.resume();
-    this.#receiver.resume();
-    // A ring that is empty when its backend comes would wait for a kick.
-    this.rx.refill();
-    for (const queue of QUEUES) await this.#pair.attach(queue, backend.fd);
-    this.#sender.called();
+    for (const traffic of this.#traffic) {
+      this.backend.switchQueue(traffic.index, traffic.enabled);
+      if (traffic.enabled) await traffic.attach(this.backend);
+    }
+    this.#attached = true;
+    this.#spread();
+    this.#arrivals.wake();
   }
 
   async #restart(): Promise<void> {
@@ -294,6 +353,23 @@ export class Nic extends EventEmitter<NicEventMap> {
       await this.#detach();
       throw error;
     }
+  }
+
+  /** Takes one pair in or out, beside the others. */
+  async #switch(traffic: PairTraffic, on: boolean): Promise<void> {
+    await traffic.detach();
+    if (this.closed) throw this.#closedError();
+    try {
+      this.backend.switchQueue(traffic.index, on);
+      if (on && this.#attached) await traffic.attach(this.backend);
+    } catch (error) {
+      await traffic.detach();
+      // As it was before, which for a pair that failed means that it takes part and stands.
+      undo(() => this.backend.switchQueue(traffic.index, traffic.enabled || !on));
+      if (!on && this.#attached) await traffic.attach(this.backend);
+      throw tellPair(error, traffic.index);
+    }
+    this.#arrivals.wake();
   }
 
   async #replace(backend: BackendOptions | Backend): Promise<void> {
@@ -309,75 +385,65 @@ export class Nic extends EventEmitter<NicEventMap> {
     if (backendChannel.hasSubscribers) backendChannel.publish({ nic: this, backend: this.backend });
   }
 
-  #called(queue: number, count: number): void {
+  #called(traffic: PairTraffic, queue: number, count: number): void {
     if (this.closed) return;
-    const events = this.#events[queue]!;
-    events.calls += count;
-    events.wakeups++;
-    if (callChannel.hasSubscribers) callChannel.publish({ nic: this, queue, count });
-    if (queue === VHOST_NET_VQ_RX) this.rx.calls.wake();
-    else {
-      this.tx.calls.wake();
-      this.#sender.called();
-    }
+    if (callChannel.hasSubscribers) callChannel.publish({ nic: this, pair: traffic.index, queue, count });
+    traffic.called(queue, count);
+    if (queue === VHOST_NET_VQ_RX) this.#arrivals.wake();
   }
 
-  #reported(queue: number): void {
+  #reported(traffic: PairTraffic, queue: number): void {
     if (this.closed || this.#gone(queue)) return;
-    this.#fail(
+    const where = this.pairs.length > 1 ? `queue ${queue} of pair ${traffic.index}` : `queue ${queue}`;
+    this.#failPair(
+      traffic,
       [queue],
-      new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in queue ${queue}`, { queue }),
+      new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in ${where}`, { queue }),
     );
   }
 
   /** The device does not tell which queue waits for the address. */
-  #faulted(error: VhostError): void {
-    if (!this.closed) this.#fail(QUEUES, error);
+  #faulted(traffic: PairTraffic, error: VhostError): void {
+    if (!this.closed) this.#failPair(traffic, QUEUES, error);
   }
 
   #interfaceChanged(): void {
     if (!this.closed) this.#gone(VHOST_NET_VQ_RX);
   }
 
-  /** Stops both queues where the interface is no more; whether it is. */
+  /** Stops all queues where the interface is no more; whether it is. */
   #gone(queue: number): boolean {
     if (this.backend.alive()) return false;
     this.#fail(
-      QUEUES,
+      this.#traffic.flatMap((traffic) => QUEUES.map((each) => [traffic, each] as const)),
       new VhostError('ERR_VHOST_BACKEND_GONE', `the interface ${this.name} is gone`, { queue }),
     );
     return true;
   }
 
+  #failPair(traffic: PairTraffic, queues: readonly number[], error: VhostError): void {
+    this.#fail(
+      queues.map((queue) => [traffic, queue] as const),
+      tellPair(error, traffic.index),
+    );
+  }
+
   /** Stops queues until the next `attach`, settles their frames, ends their waits with the error and tells of it. */
-  #fail(queues: readonly number[], error: VhostError): void {
-    const failing = queues.filter((queue) => this.#failures[queue] === undefined);
+  #fail(stops: readonly (readonly [PairTraffic, number])[], error: VhostError): void {
+    const failing = stops.filter(([traffic, queue]) => traffic.stop(queue, error));
     if (failing.length === 0) return;
-    for (const queue of failing) {
-      this.#failures[queue] = error;
-      const { errors } = this.#events[queue]!;
-      errors[error.code] = (errors[error.code] ?? 0) + 1;
-      if (queue === VHOST_NET_VQ_RX) this.#receiver.stop(error);
-      else this.#sender.stop(error);
-    }
+    this.#spread();
+    if (failing.some(([, queue]) => queue === VHOST_NET_VQ_RX)) this.#arrivals.fail(error);
     this.#exclusively(async () => {
-      for (const queue of failing) await this.#pair.detach(queue, true);
+      for (const [traffic, queue] of failing) await traffic.detach([queue], true);
     })
       .catch((cause: unknown) => this.emit('error', cause as Error))
       .finally(() => {
         if (errorChannel.hasSubscribers)
-          for (const queue of failing) errorChannel.publish({ nic: this, queue, error });
+          for (const [{ index }, queue] of failing)
+            errorChannel.publish({ nic: this, pair: index, queue, error });
         // In a turn of its own, so that what a listener throws is an uncaught exception and disturbs nothing here.
         if (!this.closed) setImmediate(() => this.emit('error', error));
       });
   }
-}
-
-/** Bytes of the longest frame that a backend may deliver. */
-function longestFrame({ offloads, interface: { mtu } }: Backend): number {
-  return offloads.some((offload) => offload !== 'csum') ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD;
-}
-
-function newEvents(): QueueEvents {
-  return { calls: 0, wakeups: 0, errors: {} };
 }

@@ -5,13 +5,13 @@ import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1 } from '../abi/virtio-conf
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
 import { BusyPoll } from '../completion/busy-poll.js';
-import { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { Iotlb, type Translator } from '../vhost/iotlb.js';
+import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
 import { DriverRing, type RingAddresses } from '../vring/driver-ring.js';
 import { splitRingLayout } from '../vring/layout.js';
@@ -42,6 +42,8 @@ export interface QueuePairOptions {
   readonly receiveSize: number;
   readonly transmitSize: number;
   readonly reserve: number;
+  /** Buffers that the receive queue may post at most. */
+  readonly mostReceive: number;
   readonly maxFrames: number;
   readonly maxBytes: number;
   /** Microseconds that the device and this program poll before they sleep. */
@@ -71,19 +73,18 @@ export function queuePairBytes(receiveSize: number, transmitSize: number, buffer
 export class QueuePair {
   readonly receive: ReceiveQueue;
   readonly transmit: TransmitQueue;
-  readonly #kernel: Kernel;
   readonly #vhost: Vhost;
-  readonly #memory: GuestMemory;
   /** Has the device's addresses translated, where VIRTIO_F_ACCESS_PLATFORM is agreed. */
   readonly iotlb: Iotlb | undefined;
+  readonly #kernel: Kernel;
   readonly #kicks: readonly number[];
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
   #features: bigint;
-  #log: DirtyLog | undefined;
+  #logging = false;
 
   private constructor(
-    { kernel, memory }: QueuePairOptions,
+    kernel: Kernel,
     vhost: Vhost,
     features: bigint,
     iotlb: Iotlb | undefined,
@@ -92,7 +93,6 @@ export class QueuePair {
     transmit: TransmitQueue,
   ) {
     this.#kernel = kernel;
-    this.#memory = memory;
     this.#vhost = vhost;
     this.#features = features;
     this.iotlb = iotlb;
@@ -120,7 +120,6 @@ export class QueuePair {
     teardown.add(() => {
       pair?.receive.settle();
       pair?.transmit.settle();
-      pair?.closeLog();
     });
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
@@ -157,7 +156,7 @@ export class QueuePair {
       if (busyPoll.device > 0) await vhost.setVringBusyloopTimeout(queue, busyPoll.device);
     }
     const made = new QueuePair(
-      options,
+      kernel,
       vhost,
       features,
       iotlb,
@@ -170,6 +169,7 @@ export class QueuePair {
         busyPoll: new BusyPoll(busyPoll.driver),
         mergeable: (features & bit(VIRTIO_NET_F_MRG_RXBUF)) !== 0n,
         reserve: options.reserve,
+        most: options.mostReceive,
       }),
       new TransmitQueue({
         ring: rings[VHOST_NET_VQ_TX],
@@ -203,7 +203,7 @@ export class QueuePair {
     const offered = await this.#vhost.getFeatures();
     const features = agreeFeatures(offered, backendHeaderSize, this.iotlb !== undefined);
     if (features === this.#features) return;
-    await this.#vhost.setFeatures(this.#log === undefined ? features : features | bit(VHOST_F_LOG_ALL));
+    await this.#vhost.setFeatures(this.#logging ? features | bit(VHOST_F_LOG_ALL) : features);
     this.#features = features;
   }
 
@@ -253,36 +253,25 @@ export class QueuePair {
       if (other !== queue && this.#attached[other]) this.#kernel.eventfd.signal(this.#kicks[other]!);
   }
 
-  /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
-  async startLog(): Promise<DirtyLog> {
-    if (this.#log !== undefined)
-      throw new VhostError('ERR_VHOST_IN_USE', 'the dirty log is on already; stopDirtyLog() ends it');
-    const log = new DirtyLog(this.#kernel, this.#memory.end);
-    this.#log = log;
-    try {
-      await this.#vhost.setLogBase(log.address);
-      await this.#setAddresses(1 << VHOST_VRING_F_LOG);
-      await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
-    } catch (error) {
-      // Where the device cannot be told to stop either, the log stays mapped until it is closed.
-      await this.stopLog().catch(() => {});
-      throw error;
-    }
-    return log;
+  /** Has the device mark the pages that it writes, in the buffers as in the used rings, in a log at a user address. */
+  async startLog(address: bigint): Promise<void> {
+    this.#logging = true;
+    await this.#vhost.setLogBase(address);
+    await this.#setAddresses(1 << VHOST_VRING_F_LOG);
+    await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
   }
 
-  /** Ends the marking. */
+  /** Ends the marking; where that is refused, the device may write the log until it is closed. */
   async stopLog(): Promise<void> {
-    if (this.#log === undefined) return;
+    if (!this.#logging) return;
     await this.#vhost.setFeatures(this.#features);
     await this.#setAddresses(0);
-    this.closeLog();
+    this.#logging = false;
   }
 
-  /** Unmaps the log, once the device no longer writes it. */
-  closeLog(): void {
-    this.#log?.close();
-    this.#log = undefined;
+  /** The kernel's worker that serves both queues, where one does and shows. */
+  async worker(): Promise<KernelWorker | undefined> {
+    return this.#vhost.worker?.();
   }
 
   async #setAddresses(flags: number): Promise<void> {

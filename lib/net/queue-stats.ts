@@ -1,5 +1,6 @@
+import { createHistogram, type Histogram } from 'node:perf_hooks';
 import type { LinkState } from '../backend/backend.js';
-import type { Ledger } from '../completion/ledger.js';
+import { LATENCY_RANGE, type Ledger } from '../completion/ledger.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 
 /** Microseconds from submission to completion, over batches submitted together. */
@@ -12,7 +13,7 @@ export interface LatencyStats {
   readonly max: number;
 }
 
-/** A snapshot of one queue. `submitted` = `completed` + `abandoned` + `inFlight`. */
+/** A snapshot of one queue, or of those of several pairs. `submitted` = `completed` + `abandoned` + `inFlight`. */
 export interface QueueStats {
   /** Descriptors. */
   readonly size: number;
@@ -23,6 +24,7 @@ export interface QueueStats {
   readonly completed: number;
   readonly abandoned: number;
   readonly inFlight: number;
+  /** The most that were in flight at once; of several pairs, the sum of each one's most. */
   readonly maxInFlight: number;
   readonly bytesSubmitted: number;
   readonly bytesCompleted: number;
@@ -51,41 +53,92 @@ export interface QueueEvents {
   readonly errors: Record<string, number>;
 }
 
-export function queueStats(
-  queue: { readonly ring: DriverRing; readonly ledger: Ledger; readonly kicks: number },
-  events: QueueEvents,
-  linkState: LinkState,
-  fullWaits: number,
-): QueueStats {
-  const { ring, ledger } = queue;
-  const { latency } = ledger;
-  const recorded = latency.count > 0;
-  return {
-    size: ring.size,
-    linkState,
-    submitted: ledger.submitted,
-    completed: ledger.completed,
-    abandoned: ledger.abandoned,
-    inFlight: ledger.inFlight,
-    maxInFlight: ledger.maxInFlight,
-    bytesSubmitted: ledger.bytesSubmitted,
-    bytesCompleted: ledger.bytesCompleted,
-    bytesInFlight: ledger.bytesInFlight,
-    outOfOrder: ledger.outOfOrder,
-    kicks: queue.kicks,
-    kicksSuppressed: ring.kicksSuppressed,
-    calls: events.calls,
-    wakeups: events.wakeups,
-    fullWaits,
-    batchSizes: Array.from(ledger.batchSizes),
-    latency: {
-      count: latency.count,
-      min: recorded ? latency.min : 0,
-      mean: recorded ? latency.mean : 0,
-      p50: recorded ? latency.percentile(50) : 0,
-      p99: recorded ? latency.percentile(99) : 0,
-      max: recorded ? latency.max : 0,
-    },
-    errors: { ...events.errors },
+export function queueEvents(): QueueEvents {
+  return { calls: 0, wakeups: 0, errors: {} };
+}
+
+/** Where the counters of one queue stand. */
+export interface QueueSource {
+  readonly queue: { readonly ring: DriverRing; readonly ledger: Ledger; readonly kicks: number };
+  readonly events: QueueEvents;
+  readonly fullWaits: number;
+}
+
+/** Where the counters of a pair stand. */
+export interface PairSource {
+  readonly receive: QueueSource & {
+    readonly queue: { readonly frameCount: number; readonly byteCount: number };
   };
+  readonly transmit: QueueSource;
+}
+
+/** A snapshot of both queues of a pair, or of those of several pairs; `receive` counts buffers and, beside them, frames. */
+export interface PairStats {
+  readonly receive: QueueStats & { readonly frames: number; readonly bytes: number };
+  readonly transmit: QueueStats;
+}
+
+/** The counters of one pair, or the sums of several. */
+export function pairStats(pairs: readonly PairSource[], linkState: LinkState): PairStats {
+  const receive = pairs.map((pair) => pair.receive);
+  return {
+    receive: {
+      // Reception never waits for the network stack: the kernel copies into the buffer and returns it.
+      ...queueStats(receive, 'sync'),
+      frames: sum(receive, ({ queue }) => queue.frameCount),
+      bytes: sum(receive, ({ queue }) => queue.byteCount),
+    },
+    transmit: queueStats(
+      pairs.map(({ transmit }) => transmit),
+      linkState,
+    ),
+  };
+}
+
+function queueStats(sources: readonly QueueSource[], linkState: LinkState): QueueStats {
+  const ledgers = sources.map(({ queue }) => queue.ledger);
+  return {
+    size: sum(sources, ({ queue }) => queue.ring.size),
+    linkState,
+    submitted: sum(ledgers, ({ submitted }) => submitted),
+    completed: sum(ledgers, ({ completed }) => completed),
+    abandoned: sum(ledgers, ({ abandoned }) => abandoned),
+    inFlight: sum(ledgers, ({ inFlight }) => inFlight),
+    maxInFlight: sum(ledgers, ({ maxInFlight }) => maxInFlight),
+    bytesSubmitted: sum(ledgers, ({ bytesSubmitted }) => bytesSubmitted),
+    bytesCompleted: sum(ledgers, ({ bytesCompleted }) => bytesCompleted),
+    bytesInFlight: sum(ledgers, ({ bytesInFlight }) => bytesInFlight),
+    outOfOrder: sum(ledgers, ({ outOfOrder }) => outOfOrder),
+    kicks: sum(sources, ({ queue }) => queue.kicks),
+    kicksSuppressed: sum(sources, ({ queue }) => queue.ring.kicksSuppressed),
+    calls: sum(sources, ({ events }) => events.calls),
+    wakeups: sum(sources, ({ events }) => events.wakeups),
+    fullWaits: sum(sources, ({ fullWaits }) => fullWaits),
+    batchSizes: Array.from(ledgers[0]!.batchSizes, (_, i) => sum(ledgers, (ledger) => ledger.batchSizes[i]!)),
+    latency: latencyStats(ledgers),
+    errors: countErrors(sources),
+  };
+}
+
+function sum<T>(items: readonly T[], count: (item: T) => number): number {
+  return items.reduce((total, item) => total + count(item), 0);
+}
+
+function latencyStats(ledgers: readonly Ledger[]): LatencyStats {
+  let all: Histogram = ledgers[0]!.latency;
+  if (ledgers.length > 1) {
+    const together = createHistogram(LATENCY_RANGE);
+    for (const { latency } of ledgers) together.add(latency);
+    all = together;
+  }
+  if (all.count === 0) return { count: 0, min: 0, mean: 0, p50: 0, p99: 0, max: 0 };
+  const { count, min, mean, max } = all;
+  return { count, min, mean, p50: all.percentile(50), p99: all.percentile(99), max };
+}
+
+function countErrors(sources: readonly QueueSource[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { events } of sources)
+    for (const [code, count] of Object.entries(events.errors)) counts[code] = (counts[code] ?? 0) + count;
+  return counts;
 }

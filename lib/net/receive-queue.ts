@@ -20,6 +20,8 @@ export interface ReceiveQueueOptions {
   readonly mergeable: boolean;
   /** Buffers of the pool that are never taken for receiving. */
   readonly reserve: number;
+  /** Buffers that this queue may post at most; all that are not reserved by default. */
+  readonly most?: number;
 }
 
 /**
@@ -61,7 +63,11 @@ export class ReceiveQueue {
     this.pool = options.pool;
     this.#kick = options.kick;
     this.#mergeable = options.mergeable;
-    this.mostPosted = Math.min(options.ring.size, options.pool.count - options.reserve);
+    this.mostPosted = Math.min(
+      options.ring.size,
+      options.pool.count - options.reserve,
+      options.most ?? Number.POSITIVE_INFINITY,
+    );
     this.#reserve = options.reserve;
     this.frames = new Int32Array(options.ring.size);
   }
@@ -83,7 +89,7 @@ export class ReceiveQueue {
   /** Posts as many free buffers as the ring takes and wakes the device where it waits for them; how many. */
   refill(): number {
     const { ring, pool, ledger } = this;
-    const room = Math.min(ring.free, pool.free - this.#reserve);
+    const room = Math.min(ring.free, this.mostPosted - ring.inFlight, pool.free - this.#reserve);
     if (room <= 0) return 0;
     ledger.stamp();
     for (let i = 0; i < room; i++) {

@@ -252,7 +252,9 @@ export class FakeTun implements TunSurface {
   }
 
   private attached(entry: Entry, file: TapFile): TapState {
-    if (file.state) return file.state;
+    // Like tun_get(): a queue that TUNSETQUEUE took out still knows its interface.
+    const state = file.state ?? file.resting;
+    if (state && this.interfaces.byIndex(state.interface.index, state.interface.namespace)) return state;
     throw entry.refuse(file.kind === 'macvtap' ? 'ENOLINK' : 'EBADFD');
   }
 

@@ -11,6 +11,7 @@ export const withoutHeader: ReadonlyMap<string, { readonly value: number; readon
     ['VHOST_GOODCOPY_LEN', { value: 256, source: 'drivers/vhost/net.c' }],
     ['VHOST_MAX_MEM_REGIONS', { value: 64, source: 'drivers/vhost/vhost.c, max_mem_regions' }],
     ['VHOST_NET_MINOR', { value: 238, source: 'include/linux/miscdevice.h' }],
+    ['MAX_TAP_QUEUES', { value: 256, source: 'drivers/net/tun.c and include/linux/if_tap.h' }],
     ['TUN_MINOR', { value: 200, source: 'include/linux/miscdevice.h' }],
     ['VRING_NUM_MAX', { value: 32_768, source: 'VIRTIO 1.3 §2.7 Split Virtqueues' }],
   ]);

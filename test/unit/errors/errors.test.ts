@@ -55,6 +55,7 @@ describe('errors of this package', () => {
       ERR_VHOST_NOT_LEASED: true,
       ERR_VHOST_IN_USE: true,
       ERR_VHOST_PROTOCOL: true,
+      ERR_VHOST_DISABLED: true,
       ERR_VHOST_ADDON: true,
       ERR_VHOST_ABANDONED: true,
     };

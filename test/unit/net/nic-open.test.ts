@@ -6,7 +6,7 @@ import { Nic } from '../../../lib/net/nic.js';
 import type { NicOptions } from '../../../lib/net/nic-open.js';
 import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
 import { FakeKernel, type Refusal } from '../../support/fake-kernel.js';
-import { ModelWorker } from '../../support/model-worker.js';
+import { ModelWorkers } from '../../support/model-workers.js';
 import { openNic } from '../../support/open-nic.js';
 
 /** Every way to open a Nic, with all that it may ask of the kernel. */
@@ -41,11 +41,22 @@ const ways: [string, (kernel: FakeKernel) => Omit<NicOptions, 'kernel'>][] = [
       return { packet: { name: 'eth7', bypassQdisc: true, offloads: true } };
     },
   ],
+  [
+    'queue pairs of a tap',
+    () => ({ tap: { name: 'tap0', offloads: true, mac: '02:00:00:00:00:aa' }, queuePairs: 3, busyPoll: 50 }),
+  ],
+  [
+    'queue pairs of a macvtap',
+    (kernel) => {
+      kernel.tun.addMacvtap('mv0');
+      return { macvtap: { name: 'mv0', offloads: true }, queuePairs: 2 };
+    },
+  ],
   ['descriptor of the caller', (kernel) => ({ fd: { fd: kernel.callersDescriptor('tap'), kind: 'tap' } })],
 ];
 
 async function openWith(kernel: FakeKernel, way: (kernel: FakeKernel) => object): Promise<Nic> {
-  kernel.attachDevice(new ModelWorker());
+  kernel.attachDevice(new ModelWorkers());
   // Eight buffers that hold the longest segment together.
   return Nic.open({ ...way(kernel), queueSize: 8, bufferSize: 16_384, kernel });
 }
@@ -252,6 +263,11 @@ describe('Nic.open', () => {
       [{ tap: 'a', busyPoll: { driver: -1 } }, /^busyPoll.driver must be/],
       [{ tap: 'a', busyPoll: { device: 0.5 } }, /^busyPoll.device must be/],
       [{ tap: 'a', vhost: 7 }, /^vhost must be a path or a Vhost/],
+      [{ tap: 'a', queuePairs: 0 }, /^queuePairs must be a whole number from 1 to 256/],
+      [{ tap: 'a', queuePairs: 257 }, /^queuePairs must be/],
+      [{ tap: { queues: 257 } }, /^tap\.queues must be a whole number from 1 to 256/],
+      [{ macvtap: { name: 'a', queues: 0 } }, /^macvtap\.queues must be/],
+      [{ tap: 'a', queuePairs: 2, vhost: [{}] }, /^vhost must be a device for each of the 2 queue pairs/],
       [{ tap: 'a', queuesize: 8 }, /did you mean "queueSize"\?/],
       [{ tap: 'a', hugePageSize: -1 }, /^hugePageSize must be/],
     ];

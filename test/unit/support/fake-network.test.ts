@@ -93,9 +93,12 @@ describe('fake kernel: TUN/TAP', () => {
     kernel.tun.setIff(second, 'frames0', flags);
     kernel.tun.setQueue(second, IFF_DETACH_QUEUE);
     assert.throws(() => kernel.tun.setQueue(second, IFF_DETACH_QUEUE), { code: 'EINVAL' });
-    assert.throws(() => kernel.tun.getIff(second), { code: 'EBADFD' });
+    assert.equal(kernel.tun.getIff(second).name, 'frames0', 'it still knows its interface');
     kernel.tun.setQueue(second, IFF_ATTACH_QUEUE);
     assert.equal(kernel.tun.getIff(second).name, 'frames0');
+    kernel.tun.setQueue(second, IFF_DETACH_QUEUE);
+    kernel.interfaces.remove('frames0');
+    assert.throws(() => kernel.tun.getIff(second), { code: 'EBADFD' });
     assert.throws(() => kernel.tun.setQueue(fd, 0), { code: 'EINVAL' });
   });
 
