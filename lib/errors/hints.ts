@@ -147,8 +147,13 @@ export function explain(error: unknown): unknown {
         (place) => place !== undefined && (at instanceof RegExp ? at.test(place) : at === place),
       ),
   );
-  if (found === undefined) return error;
-  Object.defineProperty(error, 'hint', { value: found.hint, enumerable: true });
-  error.message += ` (${found.hint})`;
+  return found === undefined ? error : addHint(error, found.hint);
+}
+
+/** Adds a hint to an error that has none; returns the same error. */
+export function addHint(error: Error, hint: string): Error {
+  if ('hint' in error) return error;
+  Object.defineProperty(error, 'hint', { value: hint, enumerable: true });
+  error.message += ` (${hint})`;
   return error;
 }

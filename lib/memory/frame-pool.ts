@@ -1,6 +1,6 @@
 import { checkInteger, wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
-import type { GuestMemory } from './guest-memory.js';
+import type { Allocation, GuestMemory } from './guest-memory.js';
 import type { Region } from './region.js';
 
 /** Buffers start on a cache line, so that no two share one with the device. */
@@ -11,6 +11,7 @@ const WINDOW = 2 ** 32;
 const FREE = 0;
 const LEASED = 1;
 const POSTED = 2;
+const CLOSED = 3;
 
 /**
  * Buffers of one size in a region, known by index from 0, leased and released without allocation. A frame longer
@@ -39,22 +40,32 @@ export class FramePool {
   readonly addressLow: number;
   readonly #stack: Int32Array;
   readonly #state: Uint8Array;
+  readonly #allocation: Allocation;
   #free: number;
 
-  /** Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`. */
-  constructor(memory: GuestMemory, bufferSize: number, count: number) {
+  /**
+   * Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`: from this region of it,
+   * or from the first that has room.
+   */
+  constructor(memory: GuestMemory, bufferSize: number, count: number, region?: Region) {
     checkInteger('bufferSize', bufferSize, 64, 2 ** 24);
     checkInteger('count', count, 1, 2 ** 20);
     this.bufferSize = Math.ceil(bufferSize / ALIGNMENT) * ALIGNMENT;
     this.count = count;
-    const { region, offset } = memory.allocate(this.bufferSize * count, ALIGNMENT);
-    const address = region.guestPhysicalAddress + offset;
+    this.#allocation = memory.allocate(this.bufferSize * count, ALIGNMENT, {
+      region,
+      use: () => this.#describe(),
+    });
+    const { region: place, offset } = this.#allocation;
+    const address = place.guestPhysicalAddress + offset;
     // One upper half for all keeps 64-bit arithmetic out of the ring.
-    if (Math.floor(address / WINDOW) !== Math.floor((address + this.bufferSize * count - 1) / WINDOW))
+    if (Math.floor(address / WINDOW) !== Math.floor((address + this.bufferSize * count - 1) / WINDOW)) {
+      this.#allocation.free();
       throw wrongValue('guestPhysicalAddress', 'such that the pool crosses no multiple of 4 GiB', address);
-    this.region = region;
+    }
+    this.region = place;
     this.base = offset;
-    this.bytes = region.bytes;
+    this.bytes = place.bytes;
     this.addressHigh = Math.floor(address / WINDOW);
     this.addressLow = address % WINDOW;
     this.length = new Uint32Array(count);
@@ -121,11 +132,29 @@ export class FramePool {
     return (this.addressLow + buffer * this.bufferSize) >>> 0;
   }
 
+  /** Gives the pool's room back to the memory. ERR_VHOST_IN_USE: a buffer is leased or posted. Idempotent. */
+  close(): void {
+    if (this.#state[0] === CLOSED) return;
+    if (this.#free < this.count)
+      throw new VhostError('ERR_VHOST_IN_USE', `${this.#describe()} cannot be closed; release them first`);
+    this.#state.fill(CLOSED);
+    this.#free = 0;
+    this.#allocation.free();
+  }
+
+  #describe(): string {
+    const posted = this.#state.reduce((count, state) => count + (state === POSTED ? 1 : 0), 0);
+    const leased = this.count - this.#free - posted;
+    return `a pool of ${this.count} buffers, ${leased} of them leased and ${posted} posted to a device`;
+  }
+
   #expect(buffer: number, state: number): void {
     const found = this.#state[buffer];
     if (found === state) return;
     const what =
-      found === undefined ? 'is none of this pool' : ['is free', 'is leased', 'is posted to a device'][found];
+      found === undefined
+        ? 'is none of this pool'
+        : ['is free', 'is leased', 'is posted to a device', 'is of a closed pool'][found];
     const wanted = state === LEASED ? 'leased' : 'posted';
     throw new VhostError('ERR_VHOST_NOT_LEASED', `buffer ${buffer} must be ${wanted}; it ${what}`);
   }

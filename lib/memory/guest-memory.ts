@@ -1,6 +1,7 @@
 import { checkInteger, wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
-import type { Kernel, MemoryTableEntry } from '../kernel/kernel.js';
+import { addHint } from '../errors/hints.js';
+import type { Kernel, Mapping, MemoryTableEntry } from '../kernel/kernel.js';
 import { Region } from './region.js';
 
 /** Where the first region lies unless told otherwise: low, so that a dirty log stays small, but never 0. */
@@ -15,20 +16,52 @@ export interface RegionOptions {
   readonly guestPhysicalAddress?: number;
 }
 
+/** A device that was told of a memory. */
+export interface MemoryHolder {
+  /** Told when regions came or went: all regions of the memory, in place of those before. */
+  setMemTable(memory: GuestMemory): void | Promise<void>;
+}
+
+export interface AllocateOptions {
+  /** The region to take from; the first that has room by default. */
+  readonly region?: Region | undefined;
+  /** What it is for; told when its region is to be removed. */
+  readonly use?: () => string;
+}
+
 /** A stretch of a region that `GuestMemory.allocate` gave out. */
 export interface Allocation {
   readonly region: Region;
   /** Bytes from the start of the region. */
   readonly offset: number;
+  /** Gives the stretch back, once no device has any of it. Idempotent. */
+  free(): void;
 }
 
-/** What a device may reach: regions, each at a guest physical address, handed to vhost as its memory table. */
+/** What is taken of a region. */
+interface Shares {
+  /** Bytes from the start that were given out; all is free again when nobody has a share. */
+  top: number;
+  readonly uses: Set<() => string>;
+}
+
+/**
+ * What a device may reach: regions, each at a guest physical address, handed to vhost as its memory table. A device that
+ * runs is told of regions that come and go by `hotAdd` and `hotRemove`; of others with its next VHOST_SET_MEM_TABLE.
+ */
 export class GuestMemory {
   readonly regions: readonly Region[];
   readonly #regions: Region[] = [];
-  readonly #used: number[] = [];
+  readonly #shares = new Map<Region, Shares>();
   readonly #kernel: Kernel;
-  #users = 0;
+  readonly #holders = new Set<MemoryHolder>();
+  readonly #observers = new Set<() => Promise<void>>();
+  /** Regions that went, and that some device may still have. */
+  readonly #lost: Region[] = [];
+  /** Those to whom the memory may not grow. */
+  #logs = 0;
+  /** Changes of the table follow one another. */
+  #change: Promise<unknown> = Promise.resolve();
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -53,23 +86,69 @@ export class GuestMemory {
           address,
         );
     }
-    const region = new Region(
-      this.#kernel,
-      this.#kernel.memory.create('vhost-net', size, hugePageSize),
-      address,
-    );
+    const region = new Region(this.#kernel, this.#map(size, hugePageSize), address);
     this.#regions.push(region);
-    this.#used.push(0);
+    this.#shares.set(region, { top: 0, uses: new Set() });
     return region;
   }
 
-  /** Takes `size` bytes, aligned, from the first region that has room. Nothing is ever given back but by `close`. */
-  allocate(size: number, alignment = 64): Allocation {
-    for (const [i, region] of this.#regions.entries()) {
-      const offset = Math.ceil(this.#used[i]! / alignment) * alignment;
-      if (offset + size > region.size) continue;
-      this.#used[i] = offset + size;
-      return { region, offset };
+  /**
+   * Maps a new region and tells every device that holds this memory, while it runs; where one refuses, there is no such
+   * region. ERR_VHOST_OUT_OF_RANGE: a device takes no more regions. ERR_VHOST_IN_USE: a dirty log is on, which would not
+   * have room for its pages.
+   */
+  hotAdd(options: RegionOptions): Promise<Region> {
+    return this.#exclusively(async () => {
+      if (this.#logs > 0)
+        throw new VhostError(
+          'ERR_VHOST_IN_USE',
+          'a dirty log covers this memory as it is; stopDirtyLog() first',
+        );
+      const region = this.addRegion(options);
+      await this.#tell(() => this.#forget(region));
+      return region;
+    });
+  }
+
+  /**
+   * Takes a region away from every device that holds this memory, while it runs, and unmaps it. ERR_VHOST_IN_USE: a ring
+   * or a pool lies in it. Where a device refuses, the region stays.
+   */
+  hotRemove(region: Region): Promise<void> {
+    return this.#exclusively(async () => {
+      if (!region.mapped) return;
+      const index = this.#regions.indexOf(region);
+      if (index === -1) throw wrongValue('region', 'one of this memory', region);
+      const [use, ...others] = this.#shares.get(region)!.uses;
+      if (use !== undefined) {
+        const more = others.length === 0 ? '' : ` and by ${others.length} other(s)`;
+        throw new VhostError(
+          'ERR_VHOST_IN_USE',
+          `the region at 0x${region.guestPhysicalAddress.toString(16)} is in use by ${use()}${more}`,
+        );
+      }
+      this.#regions.splice(index, 1);
+      await this.#tell(() => this.#regions.splice(index, 0, region));
+      for (const changed of this.#observers) await changed();
+      this.#shares.delete(region);
+      region.unmap();
+    });
+  }
+
+  /** Takes `size` bytes, aligned. */
+  allocate(size: number, alignment = 64, options: AllocateOptions = {}): Allocation {
+    const { region: wanted, use = () => 'what was allocated there' } = options;
+    for (const [region, shares] of this.#shares) {
+      const offset = Math.ceil(shares.top / alignment) * alignment;
+      if (offset + size > region.size || (wanted !== undefined && wanted !== region)) continue;
+      shares.top = offset + size;
+      const share = (): string => use();
+      shares.uses.add(share);
+      const free = (): void => {
+        shares.uses.delete(share);
+        if (shares.uses.size === 0) shares.top = 0;
+      };
+      return { region, offset, free };
     }
     throw wrongValue('size', 'no more than a region has left; add a larger region', size);
   }
@@ -101,25 +180,41 @@ export class GuestMemory {
   }
 
   /** A device that was told of this memory keeps it mapped until `drop`. */
-  hold(): void {
-    this.#users++;
+  hold(holder: MemoryHolder): void {
+    this.#holders.add(holder);
   }
 
   /** The device is closed: the kernel has let go of this memory. */
-  drop(): void {
-    this.#users--;
+  drop(holder: MemoryHolder): void {
+    this.#holders.delete(holder);
+  }
+
+  /** Has `changed` called, and awaited, before a region that was removed is unmapped; returns what ends that. */
+  observe(changed: () => Promise<void>): () => void {
+    this.#observers.add(changed);
+    return () => void this.#observers.delete(changed);
+  }
+
+  /** A dirty log covers this memory up to `end`, so that none is added until the function returned is called. */
+  keepSize(): () => void {
+    this.#logs++;
+    let kept = true;
+    return () => {
+      if (kept) this.#logs--;
+      kept = false;
+    };
   }
 
   /** Unmaps every region; refused while a device holds this memory. */
   close(): void {
-    if (this.#users > 0)
+    if (this.#holders.size > 0)
       throw new VhostError(
         'ERR_VHOST_IN_USE',
-        `guest memory is in use by ${this.#users} device(s); close them first`,
+        `guest memory is in use by ${this.#holders.size} device(s); close them first`,
       );
-    this.#used.length = 0;
+    this.#shares.clear();
     const failures: unknown[] = [];
-    for (const region of this.#regions.splice(0)) {
+    for (const region of [...this.#regions.splice(0), ...this.#lost.splice(0)]) {
       try {
         region.unmap();
       } catch (error) {
@@ -127,5 +222,54 @@ export class GuestMemory {
       }
     }
     if (failures.length > 0) throw failures[0];
+  }
+
+  /** Tells every device of the regions as they are; where one refuses, has `undo` put them back and tells those again. */
+  async #tell(undo: () => void): Promise<void> {
+    const told: MemoryHolder[] = [];
+    try {
+      for (const holder of this.#holders) {
+        await holder.setMemTable(this);
+        told.push(holder);
+      }
+    } catch (error) {
+      undo();
+      for (const holder of told) {
+        try {
+          await holder.setMemTable(this);
+        } catch {
+          // It goes on with the table that it took; what refused first is told.
+        }
+      }
+      throw error;
+    }
+  }
+
+  /** A region that was not taken by all; whoever took it may keep it, so that it stays mapped. */
+  #forget(region: Region): void {
+    this.#regions.splice(this.#regions.indexOf(region), 1);
+    this.#shares.delete(region);
+    this.#lost.push(region);
+  }
+
+  #map(size: number, hugePageSize: number): Mapping {
+    try {
+      return this.#kernel.memory.create('vhost-net', size, hugePageSize);
+    } catch (error) {
+      if (hugePageSize === 0 || !(error instanceof Error)) throw error;
+      const folder = `/sys/kernel/mm/hugepages/hugepages-${hugePageSize / 1024}kB`;
+      throw addHint(
+        error,
+        (error as NodeJS.ErrnoException).code === 'ENOMEM'
+          ? `${size / hugePageSize} huge pages must be free: echo a number that suffices > ${folder}/nr_hugepages`
+          : `this machine may have no huge pages of ${hugePageSize} bytes; ls /sys/kernel/mm/hugepages`,
+      );
+    }
+  }
+
+  #exclusively<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#change.then(step);
+    this.#change = result.catch(() => {});
+    return result;
   }
 }

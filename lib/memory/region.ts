@@ -29,6 +29,11 @@ export class Region {
     this.bytes = new Uint8Array(mapping.buffer);
   }
 
+  /** Whether it still is; a region that is not has no bytes. */
+  get mapped(): boolean {
+    return this.#mapped;
+  }
+
   /** Detaches every view and gives the memory back. Only after each vhost device that was told of it is closed. */
   unmap(): void {
     if (!this.#mapped) return;

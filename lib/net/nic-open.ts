@@ -8,6 +8,7 @@ import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { FramePool } from '../memory/frame-pool.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import type { Region } from '../memory/region.js';
 import { Iommu } from '../vhost/iommu.js';
 import type { Translator } from '../vhost/iotlb.js';
 import { KernelVhost } from '../vhost/kernel-vhost.js';
@@ -137,8 +138,8 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
   try {
     const ringBytes =
       pairCount * queuePairBytes(receiveSize, transmitSize, shared?.pool.bufferSize ?? bufferSize);
-    const { memory, pool } = shared
-      ? addRings(shared, ringBytes)
+    const { memory, pool, ringRegion } = shared
+      ? addRings(shared, ringBytes, teardown)
       : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
     const slot = new BackendSlot(
       backend ?? namedBackend(options),
@@ -158,6 +159,7 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
           kernel,
           openVhost: () => devices.open(index),
           memory,
+          ringRegion,
           pool,
           backendHeaderSize: slot.backend.headerSize,
           mtu: slot.backend.interface.mtu,
@@ -242,6 +244,13 @@ function namedBackend(options: NicOptions): BackendOptions {
   return Object.fromEntries(named.map((name) => [name, options[name]]));
 }
 
+/** Where the buffers and the rings of a `Nic` lie. */
+interface NicMemory {
+  readonly memory: GuestMemory;
+  readonly pool: FramePool;
+  readonly ringRegion: Region;
+}
+
 function createMemory(
   kernel: Kernel,
   ringBytes: number,
@@ -249,18 +258,20 @@ function createMemory(
   count: number,
   hugePageSize: number,
   teardown: Teardown,
-): { memory: GuestMemory; pool: FramePool } {
+): NicMemory {
   const memory = new GuestMemory(kernel);
   teardown.add(() => memory.close());
-  memory.addRegion({ size: ringBytes + (bufferSize + 64) * count, hugePageSize });
-  return { memory, pool: new FramePool(memory, bufferSize, count) };
+  const region = memory.addRegion({ size: ringBytes + (bufferSize + 64) * count, hugePageSize });
+  return { memory, pool: new FramePool(memory, bufferSize, count), ringRegion: region };
 }
 
-/** Rings of a second `Nic` get a region of their own beside the shared buffers. */
+/** Rings of a second `Nic` get a region of their own beside the shared buffers, which goes when it closes. */
 function addRings(
   shared: NonNullable<NicOptions['shared']>,
   ringBytes: number,
-): { memory: GuestMemory; pool: FramePool } {
-  shared.memory.addRegion({ size: ringBytes });
-  return shared;
+  teardown: Teardown,
+): NicMemory {
+  const ringRegion = shared.memory.addRegion({ size: ringBytes });
+  teardown.add(() => shared.memory.hotRemove(ringRegion));
+  return { ...shared, ringRegion };
 }

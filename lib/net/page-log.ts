@@ -9,6 +9,7 @@ export class PageLog {
   readonly #kernel: Kernel;
   readonly #memory: GuestMemory;
   #log: DirtyLog | undefined;
+  #releaseSize: (() => void) | undefined;
 
   constructor(kernel: Kernel, memory: GuestMemory) {
     this.#kernel = kernel;
@@ -21,6 +22,7 @@ export class PageLog {
       throw new VhostError('ERR_VHOST_IN_USE', 'the dirty log is on already; stopDirtyLog() ends it');
     const log = new DirtyLog(this.#kernel, this.#memory.end);
     this.#log = log;
+    this.#releaseSize = this.#memory.keepSize();
     try {
       for (const pair of pairs) await pair.startLog(log.address);
     } catch (error) {
@@ -39,6 +41,7 @@ export class PageLog {
 
   /** Unmaps the log, once no device writes it. */
   close(): void {
+    this.#releaseSize?.();
     this.#log?.close();
     this.#log = undefined;
   }

@@ -9,7 +9,8 @@ import { Ledger } from '../completion/ledger.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
 import type { FramePool } from '../memory/frame-pool.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
+import type { Allocation, GuestMemory } from '../memory/guest-memory.js';
+import type { Region } from '../memory/region.js';
 import { Iotlb, type Translator } from '../vhost/iotlb.js';
 import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
@@ -22,6 +23,8 @@ import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
 /** Of so many batches at the ring tier, one tells how long it took. */
 const RING_TIER_TIMES = 64;
+/** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
+const EVERY_ADDRESS = 0xffff_ffff_ffff_ffffn;
 
 /** What a queue pair tells of: a call of the device on a queue, an error of it, an address that it may not reach. */
 export interface QueuePairEvents {
@@ -35,6 +38,8 @@ export interface QueuePairOptions {
   /** Opens the device; the pair closes it. */
   readonly openVhost: () => Awaitable<Vhost>;
   readonly memory: GuestMemory;
+  /** Where the rings lie. */
+  readonly ringRegion: Region;
   readonly pool: FramePool;
   /** Bytes of header that the backend's descriptor carries; 0 lets vhost supply it. */
   readonly backendHeaderSize: number;
@@ -115,6 +120,10 @@ export class QueuePair {
     const kicks = eventfds();
     const calls = eventfds();
     const errors = eventfds();
+    const shares: Allocation[] = [];
+    teardown.add(() => {
+      for (const share of shares) share.free();
+    });
     let pair: QueuePair | undefined;
     // Whatever a detach could not settle, the closed device has let go of.
     teardown.add(() => {
@@ -133,12 +142,21 @@ export class QueuePair {
     await vhost.setFeatures(features);
     await vhost.setMemTable(memory);
     const iotlb = translator && (await Iotlb.open(vhost, translator, options.events.faulted));
-    teardown.add(() => iotlb?.close());
+    if (iotlb !== undefined) {
+      teardown.add(() => iotlb.close());
+      // A region that goes takes its translations with it.
+      teardown.add(memory.observe(() => iotlb.invalidate(0n, EVERY_ADDRESS)));
+    }
 
     const eventIdx = (features & bit(VIRTIO_RING_F_EVENT_IDX)) !== 0n;
     const ring = (queue: number, size: number, entries: number): DriverRing => {
       const { bytes } = splitRingLayout(size);
-      const { region, offset } = memory.allocate(bytes + size * entries * VRING_DESC_SIZE);
+      const share = memory.allocate(bytes + size * entries * VRING_DESC_SIZE, undefined, {
+        region: options.ringRegion,
+        use: () => `the ring of queue ${queue}`,
+      });
+      shares.push(share);
+      const { region, offset } = share;
       const indirect = entries === 0 ? undefined : { offset: offset + bytes, entries };
       return new DriverRing({ region, offset, size, queue, eventIdx, ...(indirect && { indirect }) });
     };

@@ -3,7 +3,8 @@ import { VHOST_MAX_MEM_REGIONS, VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { refusable, whereKnown } from './optional-requests.js';
 
-const MAX_MEM_REGIONS = '/sys/module/vhost/parameters/max_mem_regions';
+/** The parameter of the module vhost that bounds a memory table. */
+export const MAX_MEM_REGIONS = '/sys/module/vhost/parameters/max_mem_regions';
 const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
 
 /** Words of VHOST_GET_FEATURES_ARRAY. Asked for more, Linux 6.17 blanks those that it has. */
@@ -63,7 +64,7 @@ export function capabilitiesOf(kernel: Kernel, path: string): VhostCapabilities 
       busyPolling: known(() => vhost.getVringBusyloopTimeout(fd, VHOST_NET_VQ_RX)),
       workers: known(() => vhost.getVringWorker(fd, VHOST_NET_VQ_RX)),
       vringEndian: known(() => vhost.getVringEndian(fd, VHOST_NET_VQ_RX)),
-      maxMemRegions: maxMemRegions(kernel),
+      maxMemRegions: maxMemRegions(kernel) ?? VHOST_MAX_MEM_REGIONS,
       zeroCopy: zeroCopy(kernel),
     };
   } finally {
@@ -71,10 +72,10 @@ export function capabilitiesOf(kernel: Kernel, path: string): VhostCapabilities 
   }
 }
 
-/** How many regions a memory table may have: the module's parameter, or its default where that does not show. */
-export function maxMemRegions({ files }: Kernel): number {
+/** How many regions a memory table may have: the module's parameter; `undefined` where that does not show. */
+export function maxMemRegions({ files }: Kernel): number | undefined {
   const value = Number(files.read(MAX_MEM_REGIONS)?.trim());
-  return Number.isInteger(value) && value > 0 ? value : VHOST_MAX_MEM_REGIONS;
+  return Number.isInteger(value) && value > 0 ? value : undefined;
 }
 
 function zeroCopy({ files }: Kernel): boolean | undefined {

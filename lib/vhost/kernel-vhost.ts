@@ -1,11 +1,18 @@
 import { bit } from '../abi/bit.js';
 import { VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_MSG_SIZE } from '../abi/vhost.js';
+import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel, Poller, VringAddresses } from '../kernel/kernel.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
-import { capabilitiesOf, FEATURE_WORDS, type VhostCapabilities } from './capabilities.js';
+import type { GuestMemory, MemoryHolder } from '../memory/guest-memory.js';
+import {
+  capabilitiesOf,
+  FEATURE_WORDS,
+  MAX_MEM_REGIONS,
+  maxMemRegions,
+  type VhostCapabilities,
+} from './capabilities.js';
 import { decodeIotlbMiss, encodeIotlbRequest, type IotlbMiss, type IotlbRequest } from './iotlb-message.js';
 import { type KernelWorker, WorkerSearch } from './kernel-worker.js';
 import { refusable } from './optional-requests.js';
@@ -47,8 +54,16 @@ export class KernelVhost implements Vhost {
   #backendFeatures = 0n;
   readonly #message = new Uint8Array(VHOST_MSG_SIZE);
   #worker: KernelWorker | undefined;
-  /** Detaches under way. */
+  /** Detaches under way, and the end of all of them. */
   #detaching = 0;
+  #detached: Promise<unknown> = Promise.resolve();
+  /** Told when the memory changes. The kernel takes no table while it detaches, which would hold up the loop. */
+  readonly #holder: MemoryHolder = {
+    setMemTable: async (memory) => {
+      while (this.#detaching > 0) await this.#detached;
+      if (this.#fd !== -1) this.setMemTable(memory);
+    },
+  };
 
   private constructor(kernel: Kernel, path: string, fd: number) {
     this.#kernel = kernel;
@@ -165,24 +180,28 @@ export class KernelVhost implements Vhost {
     this.#worker = undefined;
     this.#backendFeatures = 0n;
     this.#rings.reset();
-    this.#memory?.drop();
+    this.#memory?.drop(this.#holder);
     this.#memory = undefined;
   }
 
   /**
    * VHOST_SET_MEM_TABLE: struct vhost_memory, all regions of the memory in place of those before. ERR_VHOST_OUT_OF_RANGE:
-   * two regions share guest physical addresses, or the ring of a running queue is outside. E2BIG: more regions than
-   * max_mem_regions. EFAULT: a region of 0 bytes above address 0, or a user address out of reach while a queue runs.
+   * two regions share guest physical addresses, the ring of a running queue is outside, or there are more regions than
+   * max_mem_regions (E2BIG where that parameter does not show). EFAULT: a region of 0 bytes above address 0, or a user
+   * address out of reach while a queue runs.
    */
   setMemTable(memory: GuestMemory): void {
     const { fd } = this;
     const table = memory.table();
+    const most = maxMemRegions(this.#kernel);
+    if (most !== undefined && table.length > most)
+      throw wrongValue('memory', `made of at most the ${most} regions of ${MAX_MEM_REGIONS}`, table.length);
     this.#rings.checkTable(table);
     refusable(() => this.#kernel.vhost.setMemTable(fd, table));
     this.#rings.table = table;
     if (this.#memory === memory) return;
-    memory.hold();
-    this.#memory?.drop();
+    memory.hold(this.#holder);
+    this.#memory?.drop(this.#holder);
     this.#memory = memory;
   }
 
@@ -324,7 +343,9 @@ export class KernelVhost implements Vhost {
     const { fd } = this;
     this.#detaching++;
     try {
-      await this.#kernel.vhost.netDetachBackend(fd, queue);
+      const detached = this.#kernel.vhost.netDetachBackend(fd, queue);
+      this.#detached = Promise.allSettled([this.#detached, detached]);
+      await detached;
       this.#rings.ring(queue).running = false;
     } catch (error) {
       throw explain(error);
@@ -403,7 +424,7 @@ export class KernelVhost implements Vhost {
     try {
       this.#kernel.descriptor.close(fd);
     } finally {
-      this.#memory?.drop();
+      this.#memory?.drop(this.#holder);
       this.#memory = undefined;
     }
   }

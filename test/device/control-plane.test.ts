@@ -234,7 +234,15 @@ describe('control plane: each request to the real device, and each refusal', fun
       vhost.setOwner();
       vhost.setMemTable(memoryOf(0));
       vhost.setMemTable(memoryOf(can.maxMemRegions));
-      refuses(() => vhost.setMemTable(memoryOf(can.maxMemRegions + 1)), 'E2BIG', 'VHOST_SET_MEM_TABLE');
+      const tooMany = memoryOf(can.maxMemRegions + 1);
+      assert.throws(() => vhost.setMemTable(tooMany), {
+        code: 'ERR_VHOST_OUT_OF_RANGE',
+        message: new RegExp(
+          `^memory must be made of at most the ${can.maxMemRegions} regions of /sys/module/`,
+        ),
+      });
+      const asked = () => hostKernel().vhost.setMemTable(vhost.fd, tooMany.table());
+      assert.equal(refusalOf(asked), 'E2BIG VHOST_SET_MEM_TABLE');
     });
 
     it('refuses an empty region, and user addresses out of reach while a queue runs', () => {

@@ -72,10 +72,10 @@ export class ControlDevice {
     return fd;
   }
 
-  /** Makes a head available on the transmit queue; its descriptor is a frame of 60 bytes. */
-  publish(head: number): void {
+  /** Makes a head available on the transmit queue; its descriptor is a frame of 60 bytes, on page 32 unless told. */
+  publish(head: number, address = this.region.guestPhysicalAddress + 32 * PAGE): void {
     const page = new DataView(this.region.buffer, PAGE, PAGE);
-    page.setBigUint64(0, BigInt(this.region.guestPhysicalAddress + 32 * PAGE), true);
+    page.setBigUint64(0, BigInt(address), true);
     page.setUint32(8, 12 + 60, true);
     const index = page.getUint16(AVAILABLE + 2, true);
     page.setUint16(AVAILABLE + 4 + 2 * (index % SIZE), head, true);

@@ -72,6 +72,24 @@ describe('Nic: addresses that are translated', () => {
     kernel.assertNothingLeft();
   });
 
+  it('end with their region', async () => {
+    const { nic, kernel } = await openNic({ iommu: true });
+    const region = await nic.memory.hotAdd({ size: 4096 });
+    await nic.iotlb!.map(BigInt(region.guestPhysicalAddress), 4096n, 'rw');
+    const { iotlb } = kernel.queue(
+      kernel.openDescriptors().find(({ kind }) => kind === 'vhost')!.fd,
+      0,
+    ).device;
+    const { userAddress } = region;
+    const mapped = (): boolean => iotlb!.entries.some((entry) => entry.userAddress === userAddress);
+    assert.ok(mapped());
+    await nic.memory.hotRemove(region);
+    assert.ok(!mapped());
+    assert.deepEqual((await nic.submit(frames(3)).completed).completed, 3);
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+
   it('refuse to start a queue whose ring is not mapped, and leave nothing open', async () => {
     const kernel = new FakeKernel();
     const nowhere: Translator = { translate: () => undefined };

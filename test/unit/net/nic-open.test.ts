@@ -344,11 +344,43 @@ describe('Nic.open', () => {
     await second.nic.send(new Uint8Array(60).fill(2));
     await second.nic.drain();
     assert.equal(second.worker.sent[0]!.frame[0], 2);
+    // Each has its rings in a region of its own, which stays while it runs and goes with it.
+    assert.equal(memory.regions.length, 3);
+    const [, rings] = memory.regions;
+    await assert.rejects(memory.hotRemove(rings!), {
+      code: 'ERR_VHOST_IN_USE',
+      message: /in use by the ring of queue 0 and by 1 other\(s\)$/,
+    });
     await first.nic.close();
+    assert.equal(memory.regions.length, 2);
     assert.throws(() => memory.close(), { code: 'ERR_VHOST_IN_USE' });
     await second.nic.close();
+    assert.equal(memory.regions.length, 1);
     assert.equal(pool.free, pool.count);
     memory.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('leaves no region behind where a shared one is not opened', async () => {
+    const kernel = new FakeKernel();
+    const memory = new GuestMemory(kernel);
+    memory.addRegion({ size: 1 << 20 });
+    const shared = { memory, pool: new FramePool(memory, 2048, 64) };
+    kernel.failOn('vhost.netSetBackend', 'EFAULT');
+    await assert.rejects(openNic({ shared }, kernel), { code: 'EFAULT' });
+    assert.equal(memory.regions.length, 1);
+    memory.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('has no region added under a dirty log', async () => {
+    const { nic, kernel } = await openNic();
+    await nic.startDirtyLog();
+    await assert.rejects(nic.memory.hotAdd({ size: 4096 }), { code: 'ERR_VHOST_IN_USE' });
+    await nic.stopDirtyLog();
+    await nic.memory.hotAdd({ size: 4096 });
+    await nic.startDirtyLog();
+    await nic.close();
     kernel.assertNothingLeft();
   });
 
