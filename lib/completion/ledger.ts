@@ -104,6 +104,13 @@ export class Ledger {
     this.#position[head] = position;
   }
 
+  /** Whether any of the first `count` that were submitted is still in flight. */
+  anyOfFirst(count: number): boolean {
+    for (let head = 0; head < this.#inFlight.length; head++)
+      if (this.#inFlight[head] !== 0 && this.#sequence[head]! < count) return true;
+    return false;
+  }
+
   /** Settles the first `count` of `heads` as completed, now; the bytes that they carried. */
   complete(heads: Uint16Array, count: number): number {
     if (count === 0) return 0;

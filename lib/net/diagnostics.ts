@@ -9,3 +9,5 @@ export const errorChannel = channel('vhost-net:queue:error');
 export const backendChannel = channel('vhost-net:nic:backend');
 /** The device called: `{ nic, queue, count }`, `count` signals since the last time. */
 export const callChannel = channel('vhost-net:queue:call');
+/** A device had taken chains that it never returned by the time it was stopped: `{ nic, pair, queue, count }`. */
+export const lostChannel = channel('vhost-net:queue:lost');

@@ -58,6 +58,11 @@ export interface NicOptions extends BackendOptions {
    * the memory of the `Nic`, or `true` for a plain `Iommu`. I/O virtual addresses are guest physical addresses.
    */
   readonly iommu?: boolean | ((memory: GuestMemory) => Translator);
+  /**
+   * Has the device return frames and buffers in the order in which it was given them, and tell of many at once
+   * (VIRTIO_F_IN_ORDER). ERR_VHOST_UNSUPPORTED before Linux 6.18.
+   */
+  readonly inOrder?: boolean;
   /** The device, one for each pair; the kernel's /dev/vhost-net by default. They become the `Nic`'s to close. */
   readonly vhost?: Vhost | readonly Vhost[] | string;
   /** The operating system; this host by default. */
@@ -77,6 +82,7 @@ const optionNames = [
   'budget',
   'busyPoll',
   'iommu',
+  'inOrder',
   'vhost',
   'kernel',
 ] as const;
@@ -89,6 +95,8 @@ export interface NicEvents {
   faulted(pair: number, error: VhostError): void;
   /** The device of a pair reported an error. */
   failed(pair: number, queue: number): void;
+  /** A device that was stopped had taken chains that it never returned. */
+  lost(pair: number, queue: number, count: number): void;
   /** Something happened to the interface of the backend, or to another of its namespace. */
   interfaceChanged(): void;
 }
@@ -110,7 +118,7 @@ export interface NicParts {
 /** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
 export async function openParts(options: NicOptions, events: NicEvents): Promise<NicParts> {
   checkOptions('options', options, optionNames);
-  const { kernel = hostKernel(), shared, backend, iommu = false } = options;
+  const { kernel = hostKernel(), shared, backend, iommu = false, inOrder = false } = options;
   const pairCount = checkInteger('queuePairs', options.queuePairs ?? 1, 1, MAX_TAP_QUEUES);
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
@@ -131,6 +139,7 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
   const devices = devicesOf(kernel, options.vhost, pairCount);
   if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
     throw wrongType('iommu', 'true, false or a function of the memory', iommu);
+  if (typeof inOrder !== 'boolean') throw wrongType('inOrder', 'true or false', inOrder);
 
   const teardown = new Teardown();
   // Closed here where opening fails before the queues have them; their `close` is idempotent.
@@ -171,10 +180,12 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
           maxBytes,
           busyPoll,
           translator,
+          inOrder,
           events: {
             called: (queue, calls) => events.called(index, queue, calls),
             failed: (queue) => events.failed(index, queue),
             faulted: (error) => events.faulted(index, error),
+            lost: (queue, count) => events.lost(index, queue, count),
           },
           teardown,
         }).catch((error: unknown) => {

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
+import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import type { Backend } from '../backend/backend.js';
 import type { BackendOptions } from '../backend/open.js';
 import type { Budget } from '../completion/budget.js';
@@ -14,7 +14,14 @@ import type { FramePool } from '../memory/frame-pool.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { Iotlb } from '../vhost/iotlb.js';
 import type { BackendSlot } from './backend-slot.js';
-import { backendChannel, callChannel, closeChannel, errorChannel, openChannel } from './diagnostics.js';
+import {
+  backendChannel,
+  callChannel,
+  closeChannel,
+  errorChannel,
+  lostChannel,
+  openChannel,
+} from './diagnostics.js';
 import { flowHash } from './flow.js';
 import type { NetHeader } from './header.js';
 import { type NicOptions, type NicParts, openParts } from './nic-open.js';
@@ -26,6 +33,7 @@ import { type PairStats, pairStats } from './queue-stats.js';
 import type { ReceiveBatch } from './receive-batch.js';
 import type { ReceiveQueue } from './receive-queue.js';
 import { type ReceiveOptions, type Receiver, ReceivingRings, receiveFrom } from './receiver.js';
+import { type Reclaimed, type ReclaimOptions, settledInTime } from './reclaim.js';
 import type { Sender, SendOptions } from './sender.js';
 import type { Teardown } from './teardown.js';
 import type { TransmitQueue } from './transmit-queue.js';
@@ -35,9 +43,20 @@ export interface NicStats extends PairStats {
   readonly pairs: readonly PairStats[];
 }
 
+/** Frames or receive buffers that a device had taken and never returned by the time it was stopped. */
+export interface Loss {
+  /** Of which queue pair. */
+  readonly pair: number;
+  /** 0 receive, 1 transmit. */
+  readonly queue: number;
+  readonly count: number;
+}
+
 interface NicEventMap {
   /** A queue stopped: `error.code` says why, `error.queue` which. The rest of the `Nic` goes on. */
   error: [error: Error];
+  /** A queue was stopped, and some of what the device had taken from it never came back. */
+  lost: [loss: Loss];
   close: [];
 }
 
@@ -128,6 +147,9 @@ export class Nic extends EventEmitter<NicEventMap> {
       faulted: (pair, error) => {
         if (nic !== undefined) nic.#faulted(nic.#traffic[pair]!, error);
       },
+      lost: (pair, queue, count) => {
+        if (nic !== undefined) nic.#lost({ pair, queue, count });
+      },
       interfaceChanged: () => {
         if (nic !== undefined) nic.#interfaceChanged();
       },
@@ -204,6 +226,28 @@ export class Nic extends EventEmitter<NicEventMap> {
   /** Resolves when no frame is in flight and none waits for room. */
   async drain(options?: WaitOptions): Promise<void> {
     await Promise.all(this.#traffic.map(({ sender }) => sender.drain(options)));
+  }
+
+  /**
+   * Waits for the frames that are in flight now, `deadline` milliseconds at most. Where some are left, stops all queues
+   * and starts them again: what the devices had taken and never returned is back then, frames as abandoned, buffers in
+   * the pool, and 'lost' is emitted. What they had not taken stays posted, unless it is to be abandoned too.
+   */
+  async reclaim(options: ReclaimOptions): Promise<Reclaimed> {
+    const senders = this.#traffic.map(({ sender }) => sender);
+    if (await settledInTime(senders, options)) return { lost: 0, abandoned: 0 };
+    return this.#exclusively(async () => {
+      const before = this.stats();
+      if (options.untaken === 'abandon')
+        for (const traffic of this.#traffic) await traffic.detach([VHOST_NET_VQ_TX], true);
+      // Where nothing runs, nothing is lost, and nothing is to be started.
+      if (this.#attached) await this.#restart();
+      const after = this.stats();
+      return {
+        lost: after.receive.lost + after.transmit.lost - before.receive.lost - before.transmit.lost,
+        abandoned: after.transmit.abandoned - before.transmit.abandoned,
+      };
+    });
   }
 
   /**
@@ -400,6 +444,12 @@ export class Nic extends EventEmitter<NicEventMap> {
       [queue],
       new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in ${where}`, { queue }),
     );
+  }
+
+  #lost(loss: Loss): void {
+    if (lostChannel.hasSubscribers) lostChannel.publish({ nic: this, ...loss });
+    // In a turn of its own, as an error is.
+    setImmediate(() => this.emit('lost', loss));
   }
 
   /** The device does not tell which queue waits for the address. */

@@ -1,7 +1,8 @@
 import { bit } from '../abi/bit.js';
+import { featureNames } from '../abi/feature-names.js';
 import { VHOST_F_LOG_ALL, VHOST_NET_F_VIRTIO_NET_HDR, VHOST_VRING_F_LOG } from '../abi/vhost.js';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
-import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
 import { BusyPoll } from '../completion/busy-poll.js';
@@ -23,6 +24,8 @@ import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
 /** Of so many batches at the ring tier, one tells how long it took. */
 const RING_TIER_TIMES = 64;
+/** Features that a program chooses. */
+const CHOSEN = bit(VIRTIO_F_ACCESS_PLATFORM) | bit(VIRTIO_F_IN_ORDER);
 /** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
 const EVERY_ADDRESS = 0xffff_ffff_ffff_ffffn;
 
@@ -31,6 +34,8 @@ export interface QueuePairEvents {
   called(queue: number, count: number): void;
   failed(queue: number, count: number): void;
   faulted(error: VhostError): void;
+  /** A device that was stopped had taken chains that it never returned. */
+  lost(queue: number, count: number): void;
 }
 
 export interface QueuePairOptions {
@@ -55,6 +60,8 @@ export interface QueuePairOptions {
   readonly busyPoll: { readonly device: number; readonly driver: number };
   /** Has the device's addresses translated; without, they are guest physical addresses. */
   readonly translator: Translator | undefined;
+  /** Has the device return chains in the order of posting (VIRTIO_F_IN_ORDER). */
+  readonly inOrder: boolean;
   readonly events: QueuePairEvents;
   /** Gathers what closes the pair. */
   readonly teardown: Teardown;
@@ -82,6 +89,7 @@ export class QueuePair {
   /** Has the device's addresses translated, where VIRTIO_F_ACCESS_PLATFORM is agreed. */
   readonly iotlb: Iotlb | undefined;
   readonly #kernel: Kernel;
+  readonly #events: QueuePairEvents;
   readonly #kicks: readonly number[];
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
@@ -89,7 +97,7 @@ export class QueuePair {
   #logging = false;
 
   private constructor(
-    kernel: Kernel,
+    { kernel, events }: QueuePairOptions,
     vhost: Vhost,
     features: bigint,
     iotlb: Iotlb | undefined,
@@ -98,6 +106,7 @@ export class QueuePair {
     transmit: TransmitQueue,
   ) {
     this.#kernel = kernel;
+    this.#events = events;
     this.#vhost = vhost;
     this.#features = features;
     this.iotlb = iotlb;
@@ -133,12 +142,11 @@ export class QueuePair {
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
     await vhost.setOwner();
-    const { translator } = options;
-    const features = agreeFeatures(
-      await vhost.getFeatures(),
-      options.backendHeaderSize,
-      translator !== undefined,
-    );
+    const { translator, inOrder } = options;
+    const chosen =
+      (translator === undefined ? 0n : bit(VIRTIO_F_ACCESS_PLATFORM)) |
+      (inOrder ? bit(VIRTIO_F_IN_ORDER) : 0n);
+    const features = agreeFeatures(await vhost.getFeatures(), options.backendHeaderSize, chosen);
     await vhost.setFeatures(features);
     await vhost.setMemTable(memory);
     const iotlb = translator && (await Iotlb.open(vhost, translator, options.events.faulted));
@@ -158,7 +166,15 @@ export class QueuePair {
       shares.push(share);
       const { region, offset } = share;
       const indirect = entries === 0 ? undefined : { offset: offset + bytes, entries };
-      return new DriverRing({ region, offset, size, queue, eventIdx, ...(indirect && { indirect }) });
+      return new DriverRing({
+        region,
+        offset,
+        size,
+        queue,
+        eventIdx,
+        inOrder,
+        ...(indirect && { indirect }),
+      });
     };
     const indirect = (features & bit(VIRTIO_RING_F_INDIRECT_DESC)) !== 0n;
     const rings = [
@@ -174,7 +190,7 @@ export class QueuePair {
       if (busyPoll.device > 0) await vhost.setVringBusyloopTimeout(queue, busyPoll.device);
     }
     const made = new QueuePair(
-      kernel,
+      options,
       vhost,
       features,
       iotlb,
@@ -219,7 +235,7 @@ export class QueuePair {
   /** Agrees with the device on who supplies the virtio-net header; both queues are detached. */
   async carryHeader(backendHeaderSize: number): Promise<void> {
     const offered = await this.#vhost.getFeatures();
-    const features = agreeFeatures(offered, backendHeaderSize, this.iotlb !== undefined);
+    const features = agreeFeatures(offered, backendHeaderSize, this.#features & CHOSEN);
     if (features === this.#features) return;
     await this.#vhost.setFeatures(this.#logging ? features | bit(VHOST_F_LOG_ALL) : features);
     this.#features = features;
@@ -244,12 +260,18 @@ export class QueuePair {
       await this.#vhost.detachBackend(queue);
       this.#attached[queue] = false;
     });
+    const stopped = this.#queue(queue);
     let base: number | undefined;
     try {
-      if (!settle) base = await this.#vhost.getVringBase(queue);
+      base = await this.#vhost.getVringBase(queue);
+      const lost = stopped.ring.corruption === undefined ? stopped.ring.lost(base) : 0;
+      if (lost > 0) {
+        stopped.lost += lost;
+        this.#events.lost(queue, lost);
+      }
     } finally {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
-      this.#queue(queue).settle(base);
+      stopped.settle(settle ? undefined : base);
     }
   }
 
@@ -329,15 +351,15 @@ function seenBy(iotlb: Iotlb | undefined, ring: DriverRing): RingAddresses {
   return iotlb === undefined ? ring.addresses : ring.guestAddresses;
 }
 
-function agreeFeatures(offered: bigint, backendHeaderSize: number, translated: boolean): bigint {
+/** What a device has to offer: what every device of this package needs, and what was chosen beyond. */
+function agreeFeatures(offered: bigint, backendHeaderSize: number, chosen: bigint): bigint {
   const required =
-    bit(VIRTIO_F_VERSION_1) |
-    (backendHeaderSize === 0 ? bit(VHOST_NET_F_VIRTIO_NET_HDR) : 0n) |
-    (translated ? bit(VIRTIO_F_ACCESS_PLATFORM) : 0n);
-  if ((offered & required) !== required)
+    bit(VIRTIO_F_VERSION_1) | (backendHeaderSize === 0 ? bit(VHOST_NET_F_VIRTIO_NET_HDR) : 0n) | chosen;
+  const missing = required & ~offered;
+  if (missing !== 0n)
     throw new VhostError(
       'ERR_VHOST_UNSUPPORTED',
-      `the device must offer features 0x${required.toString(16)}; it offers 0x${offered.toString(16)}`,
+      `the device does not offer ${featureNames(missing).join(', ')}; it offers 0x${offered.toString(16)}`,
     );
   const wanted =
     bit(VIRTIO_RING_F_EVENT_IDX) | bit(VIRTIO_RING_F_INDIRECT_DESC) | bit(VIRTIO_NET_F_MRG_RXBUF);

@@ -23,6 +23,8 @@ export interface QueueStats {
   readonly submitted: number;
   readonly completed: number;
   readonly abandoned: number;
+  /** Of the abandoned, those that the device had taken and never returned. */
+  readonly lost: number;
   readonly inFlight: number;
   /** The most that were in flight at once; of several pairs, the sum of each one's most. */
   readonly maxInFlight: number;
@@ -59,7 +61,12 @@ export function queueEvents(): QueueEvents {
 
 /** Where the counters of one queue stand. */
 export interface QueueSource {
-  readonly queue: { readonly ring: DriverRing; readonly ledger: Ledger; readonly kicks: number };
+  readonly queue: {
+    readonly ring: DriverRing;
+    readonly ledger: Ledger;
+    readonly kicks: number;
+    readonly lost: number;
+  };
   readonly events: QueueEvents;
   readonly fullWaits: number;
 }
@@ -103,6 +110,7 @@ function queueStats(sources: readonly QueueSource[], linkState: LinkState): Queu
     submitted: sum(ledgers, ({ submitted }) => submitted),
     completed: sum(ledgers, ({ completed }) => completed),
     abandoned: sum(ledgers, ({ abandoned }) => abandoned),
+    lost: sum(sources, ({ queue }) => queue.lost),
     inFlight: sum(ledgers, ({ inFlight }) => inFlight),
     maxInFlight: sum(ledgers, ({ maxInFlight }) => maxInFlight),
     bytesSubmitted: sum(ledgers, ({ bytesSubmitted }) => bytesSubmitted),

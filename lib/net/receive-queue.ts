@@ -44,6 +44,8 @@ export class ReceiveQueue {
   readonly mostPosted: number;
   /** Times the device was woken. */
   kicks = 0;
+  /** Buffers that a device had taken and never returned by the time it was stopped. */
+  lost = 0;
   /** Those who wait for the device to call. */
   readonly calls: Calls;
   /** Why nothing can be received any more, if so. */

@@ -28,6 +28,8 @@ export class Sender {
   readonly #corrupted: (error: VhostError) => void;
   readonly #released: () => void;
   readonly #idle = new Waiters();
+  /** Those who wait for some frames to be settled. */
+  readonly #progress = new Waiters();
   #waiting: Waiting | undefined;
   #round: NodeJS.Immediate | undefined;
   /** Frames of this tier may be in flight; until then the queue is the ring tier's alone. */
@@ -102,6 +104,19 @@ export class Sender {
     }
   }
 
+  /** Resolves when every frame that is in flight now is settled, whatever is posted meanwhile. */
+  async settled(options: WaitOptions = {}): Promise<void> {
+    const { ledger } = this.#queue;
+    const { submitted } = ledger;
+    for (;;) {
+      this.reap();
+      this.#usable();
+      if (!ledger.anyOfFirst(submitted)) return;
+      this.#active = true;
+      await this.#progress.wait(options);
+    }
+  }
+
   /** The device called. */
   called(): void {
     if (this.#active) this.reap();
@@ -130,6 +145,7 @@ export class Sender {
     } while (ledger.inFlight > 0 && ring.enableCalls());
     this.makeRoom();
     this.#released();
+    this.#progress.wake();
     if (!this.#drained) return;
     this.#active = false;
     this.#idle.wake();
@@ -151,6 +167,7 @@ export class Sender {
     this.#round = undefined;
     this.#withdraw(error);
     this.#idle.fail(error);
+    this.#progress.fail(error);
     this.#queue.calls.fail(error);
   }
 

@@ -38,6 +38,8 @@ export class TransmitQueue {
   readonly pool: FramePool;
   /** Times the device was woken. */
   kicks = 0;
+  /** Frames that a device had taken and never returned by the time it was stopped. */
+  lost = 0;
   /** Times a frame found no room. */
   fullWaits = 0;
   /** Bytes of the frames that the last `reap` settled, headers included. */

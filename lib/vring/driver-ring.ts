@@ -31,6 +31,11 @@ export interface DriverRingOptions {
   readonly eventIdx?: boolean;
   /** VIRTIO_F_INDIRECT_DESC is agreed: a table of `entries` descriptors for each head, from `offset` in the region. */
   readonly indirect?: { readonly offset: number; readonly entries: number };
+  /**
+   * VIRTIO_F_IN_ORDER is agreed: the device returns chains in the order of posting, and may tell of several by the last
+   * (VIRTIO 1.3 §2.7.9 In-order use of descriptors).
+   */
+  readonly inOrder?: boolean;
   /** Index at which both rings start. */
   readonly base?: number;
   /** The queue this ring serves; told in errors. */
@@ -71,6 +76,7 @@ export class DriverRing {
   corruption: VhostError | undefined;
 
   readonly #eventIdx: boolean;
+  readonly #inOrder: boolean;
   readonly #queue: number | undefined;
   readonly #mask: number;
   readonly #descriptors: Uint32Array;
@@ -94,6 +100,9 @@ export class DriverRing {
   #availableIndex: number;
   #publishedIndex: number;
   #lastUsed: number;
+  /** In order: of the chains that one used element stands for, those still to be reaped, and the length that it tells. */
+  #batchLeft = 0;
+  #batchWritten = 0;
 
   readonly #tables: Uint32Array | undefined;
   readonly #tableEntries: number;
@@ -121,6 +130,7 @@ export class DriverRing {
     this.offset = offset;
     this.#mask = size - 1;
     this.#eventIdx = options.eventIdx ?? false;
+    this.#inOrder = options.inOrder ?? false;
     this.#queue = options.queue;
     const { buffer } = region;
     const usedRing = offset + this.layout.usedRing;
@@ -343,6 +353,7 @@ export class DriverRing {
       return 0;
     }
     const count = Math.min(waiting, limit);
+    if (this.#inOrder) return this.#reapInOrder(count, waiting);
     const { heads, lengths, size } = this;
     const elements = this.#usedElements;
     const mask = this.#mask;
@@ -415,6 +426,7 @@ export class DriverRing {
       this.#recycle(head);
     }
     this.#publishedIndex = this.#availableIndex;
+    this.#batchLeft = 0;
     // vhost_vq_init_access() reads the used index back from memory when a backend is set.
     Atomics.store(this.#usedWords, INDEX, this.#lastUsed);
     Atomics.store(this.#available, INDEX, this.#availableIndex);
@@ -428,6 +440,43 @@ export class DriverRing {
     this.#offered[slot] = head;
     this.#availableIndex = (this.#availableIndex + 1) & 0xffff;
     this.#inFlight++;
+  }
+
+  /** Takes `count` of the `waiting` chains, the oldest first; an element stands for all up to the one that it names. */
+  #reapInOrder(count: number, waiting: number): number {
+    const { heads, lengths } = this;
+    const mask = this.#mask;
+    let reaped = 0;
+    for (; reaped < count; reaped++) {
+      const oldest = advance(this.#availableIndex, -this.#inFlight);
+      if (this.#batchLeft === 0) {
+        const slot = (this.#lastUsed & mask) * 2;
+        const last = this.#usedElements[slot]!;
+        const most = waiting - reaped;
+        let length = 1;
+        while (length <= most && this.#offered[(oldest + length - 1) & mask] !== last) length++;
+        if (length > most) {
+          this.#corrupt(`returned head ${last}, which is none of the ${most} oldest in flight`);
+          break;
+        }
+        this.#batchLeft = length;
+        this.#batchWritten = this.#usedElements[slot + 1]!;
+      }
+      const head = this.#offered[oldest & mask]!;
+      const writable = this.#writable[head]!;
+      // What is skipped was used completely.
+      const written = this.#batchLeft > 1 ? writable : this.#batchWritten;
+      if (writable !== 0 && written > writable) {
+        this.#corrupt(`wrote ${written} bytes into the ${writable} of head ${head}`);
+        break;
+      }
+      heads[reaped] = head;
+      lengths[reaped] = writable === 0 ? 0 : written;
+      this.#recycle(head);
+      this.#batchLeft--;
+      this.#lastUsed = advance(this.#lastUsed, 1);
+    }
+    return reaped;
   }
 
   #recycle(head: number): void {

@@ -15,6 +15,9 @@ export class ControlDevice {
   readonly vhost = KernelVhost.open();
   readonly memory = new GuestMemory(hostKernel());
   readonly region: Region;
+  /** Where the parts of a ring are in the page of their queue. */
+  readonly availableRing = AVAILABLE;
+  readonly usedRing = USED;
   readonly #kernel = hostKernel();
   readonly #descriptors: number[] = [];
   readonly #backends: Backend[] = [];

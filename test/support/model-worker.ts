@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { bit } from '../../lib/abi/bit.js';
+import { VIRTIO_F_IN_ORDER } from '../../lib/abi/virtio-config.js';
 import { READ, WRITE } from './fake-iotlb.js';
 import type { FakeDevice, FakeQueue } from './fake-kernel.js';
 import { type Chain, ModelDevice } from './model-device.js';
@@ -65,7 +67,8 @@ export class ModelWorker implements FakeDevice {
     await this.detaching;
     if (queue.index !== RECEIVE && this.returns)
       for (const head of running.model.heldHeads) running.model.complete(head, 0);
-    running.model.publish();
+    if (isInOrder(queue)) running.model.publishInOrder();
+    else running.model.publish();
     queue.base = running.model.availableIndex;
   }
 
@@ -161,6 +164,8 @@ export class ModelWorker implements FakeDevice {
         }
         model.complete(chain.head, at - from);
       }
+      // One element for each frame: its length is that of the last buffer.
+      if (isInOrder(queue)) model.publishInOrder();
     }
     queue.base = model.availableIndex;
     this.#publish(running);
@@ -194,7 +199,8 @@ export class ModelWorker implements FakeDevice {
   }
 
   #publish({ queue, model }: Running): void {
-    model.publish();
+    if (isInOrder(queue)) model.publishInOrder();
+    else model.publish();
     if (!model.shouldCall()) return;
     this.calls[queue.index as 0 | 1]++;
     queue.call();
@@ -205,6 +211,10 @@ export class ModelWorker implements FakeDevice {
     assert.ok(running, `queue ${queue} runs`);
     return running;
   }
+}
+
+function isInOrder({ features }: FakeQueue): boolean {
+  return (features & bit(VIRTIO_F_IN_ORDER)) !== 0n;
 }
 
 /** Whether every byte of these chains can be had; what cannot is asked for. */

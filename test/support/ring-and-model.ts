@@ -11,6 +11,7 @@ import type { Random } from './random.js';
 export interface RingOptions {
   readonly size: number;
   readonly eventIdx?: boolean;
+  readonly inOrder?: boolean;
   /** Descriptors of each indirect table; none without. */
   readonly indirect?: number;
   readonly base?: number;
