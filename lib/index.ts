@@ -3,6 +3,7 @@ export type { Backend, BackendKind, LinkState, Offload } from './backend/backend
 export { type MacvtapOptions, openMacvtap } from './backend/macvtap.js';
 export { type BackendOptions, openBackend } from './backend/open.js';
 export { openPacketSocket, type PacketSocketOptions } from './backend/packet-socket.js';
+export { type RemoteOptions, remoteBackend } from './backend/remote.js';
 export { openTap, type TapOptions } from './backend/tap.js';
 export { DirtyLog, type PageRange } from './completion/dirty-log.js';
 export { Ledger } from './completion/ledger.js';
@@ -31,7 +32,15 @@ export { Iotlb, type Translation, type Translator } from './vhost/iotlb.js';
 export type { IotlbAccess, IotlbMiss, IotlbRequest, IotlbUpdate } from './vhost/iotlb-message.js';
 export { KernelVhost, type KernelVhostOptions } from './vhost/kernel-vhost.js';
 export type { KernelWorker } from './vhost/kernel-worker.js';
-export type { Vhost } from './vhost/vhost.js';
+export { VhostUserClient, type VhostUserClientOptions } from './vhost/user/client.js';
+export type { DevicePair, VhostUserDevice } from './vhost/user/device.js';
+export {
+  VhostUserServer,
+  type VhostUserServerEvents,
+  type VhostUserServerOptions,
+} from './vhost/user/server.js';
+export { VhostUserSession } from './vhost/user/session.js';
+export type { LogFile, Vhost } from './vhost/vhost.js';
 export {
   BAD_CHAIN,
   DeviceRing,

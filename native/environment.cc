@@ -63,7 +63,7 @@ int Environment::RemoveMapping(uintptr_t address) {
   const auto found = mappings_.find(address);
   if (found == mappings_.end()) return EINVAL;
   const Mapping mapping = found->second;
-  if (munmap(reinterpret_cast<void*>(address), mapping.size) == -1) return errno;
+  if (munmap(mapping.start, mapping.length) == -1) return errno;
   mappings_.erase(found);
   return mapping.memfd == -1 ? 0 : Close(mapping.memfd);
 }
@@ -100,7 +100,7 @@ void Environment::FinishTeardown() {
   CloseAll(Kind::kVhost);
   CloseAll(Kind::kOther);
   for (const auto& entry : mappings_) {
-    munmap(reinterpret_cast<void*>(entry.first), entry.second.size);
+    munmap(entry.second.start, entry.second.length);
     napi_delete_reference(env_, entry.second.buffer);
   }
   mappings_.clear();

@@ -24,7 +24,9 @@ class Environment {
   enum class Kind { kVhost, kOther };
 
   struct Mapping {
-    size_t size = 0;
+    // What mmap(2) gave; the address by which the mapping is known lies in it.
+    void* start = nullptr;
+    size_t length = 0;
     int memfd = -1;
     // The ArrayBuffer, held so that its identity can be asked for and that `unmap` can detach it.
     napi_ref buffer = nullptr;

@@ -1,6 +1,8 @@
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -18,26 +20,39 @@ namespace {
 // A mapping until somebody takes it over.
 class Mapped {
  public:
-  // mmap(2), shared, of `size` bytes of `fd`.
-  Mapped(int fd, uint64_t offset, size_t size)
-      : address_(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                      static_cast<off_t>(offset))),
-        size_(size) {}
+  // mmap(2), shared, of `size` bytes of `fd` from `offset`, which a page size divides `lead` bytes
+  // before it. The length is a multiple of that size, as munmap(2) wants it of huge pages.
+  Mapped(int fd, uint64_t offset, size_t size, size_t page)
+      : lead_(offset % page),
+        size_(size),
+        length_((lead_ + size + page - 1) / page * page),
+        start_(mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                    static_cast<off_t>(offset - lead_))) {}
   Mapped(const Mapped&) = delete;
   Mapped& operator=(const Mapped&) = delete;
   ~Mapped() {
-    if (Valid()) munmap(address_, size_);
+    if (Valid()) munmap(start_, length_);
   }
 
-  bool Valid() const { return address_ != MAP_FAILED; }
-  void* Address() const { return address_; }
+  bool Valid() const { return start_ != MAP_FAILED; }
+  void* Address() const { return static_cast<char*>(start_) + lead_; }
   size_t Size() const { return size_; }
-  void* Release() { return std::exchange(address_, MAP_FAILED); }
+  size_t Length() const { return length_; }
+  void* Release() { return std::exchange(start_, MAP_FAILED); }
 
  private:
-  void* address_;
+  size_t lead_;
   size_t size_;
+  size_t length_;
+  void* start_;
 };
+
+// What offsets of mmap(2) are multiples of: the size of a page, of a huge one in hugetlbfs.
+size_t PageSizeOf(int fd, const struct stat& status) {
+  struct statfs filesystem = {};
+  const bool huge = fstatfs(fd, &filesystem) == 0 && filesystem.f_type == HUGETLBFS_MAGIC;
+  return huge ? static_cast<size_t>(status.st_blksize) : static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
 
 // Makes the Mapping that JavaScript sees and hands memory and memfd over to the environment.
 napi_value Publish(Call& call, Mapped* mapped, Fd memfd) {
@@ -65,14 +80,15 @@ napi_value Publish(Call& call, Mapped* mapped, Fd memfd) {
     return nullptr;
   }
   Environment::Mapping record;
-  record.size = mapped->Size();
+  record.length = mapped->Length();
   if (status != napi_ok || napi_create_reference(env, buffer, 1, &record.buffer) != napi_ok)
     return nullptr;
 
   record.memfd = memfd.Get();
   Environment& state = call.State();
   if (memfd.Valid()) state.Own(std::move(memfd), Environment::Kind::kOther);
-  void* address = mapped->Release();
+  void* address = mapped->Address();
+  record.start = mapped->Release();
   state.AddMapping(address, record);
 
   Napi::Object result = Napi::Object::New(call.Env());
@@ -114,7 +130,9 @@ napi_value Create(Call& call) {
   // Nobody who is handed this descriptor can take the pages away from under a device.
   if (fcntl(fd.Get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == -1)
     return call.Refuse(errno, {"fcntl", "F_ADD_SEALS"});
-  Mapped mapped(fd.Get(), 0, size);
+  struct stat status = {};
+  if (fstat(fd.Get(), &status) == -1) return call.Refuse(errno, {"fstat"});
+  Mapped mapped(fd.Get(), 0, size, PageSizeOf(fd.Get(), status));
   if (!mapped.Valid()) return call.Refuse(errno, {"mmap"});
   return Publish(call, &mapped, std::move(fd));
 }
@@ -130,11 +148,27 @@ napi_value Map(Call& call) {
   if (fstat(fd, &status) == -1) return call.Refuse(errno, {"fstat"});
   // mmap(2) would allow it, and the first touch of what is not there would end the process with
   // SIGBUS.
+  // mmap(2) refuses none at all, which rounding up to a page would hide.
+  if (size == 0) return call.Refuse(EINVAL, {"mmap"});
   if (S_ISREG(status.st_mode) && offset + size > static_cast<uint64_t>(status.st_size))
     return call.WrongValue(call[2], "size", "within the file that is mapped");
-  Mapped mapped(fd, offset, size);
+  Mapped mapped(fd, offset, size, PageSizeOf(fd, status));
   if (!mapped.Valid()) return call.Refuse(errno, {"mmap"});
   return Publish(call, &mapped, Fd());
+}
+
+// fcntl(2) F_ADD_SEALS with F_SEAL_SHRINK; whether the file has that seal now.
+napi_value SealShrink(Call& call) {
+  int fd = -1;
+  if (!call.Descriptor(0, "fd", &fd)) return nullptr;
+  const bool sealed = fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0;
+  // EPERM: no seals may be added any more; EINVAL: of no such file.
+  if (!sealed && errno != EPERM && errno != EINVAL)
+    return call.Refuse(errno, {"fcntl", "F_ADD_SEALS"});
+  const int seals = fcntl(fd, F_GET_SEALS);
+  napi_value result = nullptr;
+  napi_get_boolean(call.Env(), seals != -1 && (seals & F_SEAL_SHRINK) != 0, &result);
+  return result;
 }
 
 // napi_detach_arraybuffer and munmap(2). EINVAL for what is not, or no longer, a mapping of this
@@ -173,9 +207,8 @@ napi_value Unmap(Call& call) {
 }
 
 constexpr Method kMethods[] = {
-    {"memory.pageSize", Entry<PageSize>},
-    {"memory.create", Entry<Create>},
-    {"memory.map", Entry<Map>},
+    {"memory.pageSize", Entry<PageSize>}, {"memory.create", Entry<Create>},
+    {"memory.map", Entry<Map>},           {"memory.sealShrink", Entry<SealShrink>},
     {"memory.unmap", Entry<Unmap>},
 };
 

@@ -11,11 +11,14 @@ import { NetworkInterface } from './network-interface.js';
 import { type Keep, OpenBackend, openWhole } from './open-backend.js';
 import { tapBackend } from './tap-backend.js';
 
+/** Kinds of backend that a descriptor stands for. */
+export type AdoptableKind = Exclude<BackendKind, 'remote'>;
+
 export interface AdoptOptions {
   /** A descriptor that the caller opened; it stays the caller's, the backend works on a copy. */
   readonly fd: number;
   /** What it is; found out where not told. */
-  readonly kind?: BackendKind;
+  readonly kind?: AdoptableKind;
   /** The network namespace of its interface. */
   readonly netns?: string;
 }
@@ -24,7 +27,7 @@ export interface AdoptOptions {
 type Adopt = (kernel: Kernel, fd: number, netns: string | undefined, keep: Keep) => Backend;
 
 /** In the order of get_socket() in drivers/vhost/net.c. */
-const kinds: Readonly<Record<BackendKind, Adopt>> = {
+const kinds: Readonly<Record<AdoptableKind, Adopt>> = {
   packet: adoptPacketSocket,
   tap: (kernel, fd, netns, keep) => {
     expectCharacterDevice(kernel, fd, true);
@@ -35,7 +38,7 @@ const kinds: Readonly<Record<BackendKind, Adopt>> = {
     return adoptTap('macvtap', kernel, fd, netns, keep);
   },
 };
-const kindNames = Object.keys(kinds) as BackendKind[];
+const kindNames = Object.keys(kinds) as AdoptableKind[];
 
 /**
  * Makes a backend of a descriptor. One whose kind is not told is tried as packet socket, tap and macvtap, and refused

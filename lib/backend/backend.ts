@@ -1,6 +1,20 @@
-import type { NetworkInterface } from './network-interface.js';
+export type BackendKind = 'tap' | 'macvtap' | 'packet' | 'remote';
 
-export type BackendKind = 'tap' | 'macvtap' | 'packet';
+/** A watch on what becomes of an interface. */
+export interface InterfaceWatch {
+  close(): void;
+}
+
+/** The network interface of a backend. */
+export interface BackendInterface {
+  readonly name: string;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly up: boolean;
+  /** Calls back when something may have happened to it. It holds no loop. */
+  watch(changed: () => void): InterfaceWatch;
+  close(): void;
+}
 
 /**
  * When the kernel is done with a frame that it was given: `sync`, once it has copied it; `async`, once the network
@@ -15,7 +29,7 @@ export interface Backend {
   readonly fd: number;
   /** The descriptor of each queue: one for each queue pair of a `Nic`. */
   readonly queues: readonly number[];
-  readonly interface: NetworkInterface;
+  readonly interface: BackendInterface;
   /** Bytes of virtio-net header that the descriptor carries before each frame; 0 where it carries none. */
   readonly headerSize: number;
   /** What may come with the header of a received frame, and what a frame with a header may ask for. */

@@ -4,6 +4,7 @@ import { checkInteger, wrongType, wrongValue } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { BackendInterface, InterfaceWatch } from './backend.js';
 
 /** What can be said of any network interface when a backend is opened on it. */
 export interface InterfaceOptions {
@@ -39,13 +40,8 @@ export function formatMac(address: Uint8Array): string {
   return Array.from(address.subarray(0, ETH_ALEN), (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
-/** A watch on the interfaces of a namespace. */
-export interface InterfaceWatch {
-  close(): void;
-}
-
 /** A network interface of the host, by name, in a namespace: netdevice(7). */
-export class NetworkInterface {
+export class NetworkInterface implements BackendInterface {
   readonly name: string;
   readonly #kernel: Kernel;
   readonly #netns: string | undefined;

@@ -22,6 +22,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'real frames both ways: ping against a station that Node plays',
     load: async () => (await import('./demo/command.js')).demo,
   },
+  proxy: {
+    summary: "gives QEMU or DPDK the kernel's vhost-net over vhost-user",
+    load: async () => (await import('./proxy/command.js')).proxy,
+  },
 };
 
 const HELP = `Usage: vhost-net COMMAND [OPTION…]

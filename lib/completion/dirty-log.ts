@@ -33,6 +33,16 @@ export class DirtyLog {
     return this.#mapping.address;
   }
 
+  /** The memfd of the bitmap, for a device that maps it itself. */
+  get fd(): number {
+    return this.#mapping.fd;
+  }
+
+  /** Bytes of the bitmap. */
+  get size(): number {
+    return this.#words.byteLength;
+  }
+
   /** The pages written since the last time, in order of their addresses, and clears them. */
   take(): PageRange[] {
     const ranges: PageRange[] = [];

@@ -16,6 +16,18 @@ export interface RegionOptions {
   readonly guestPhysicalAddress?: number;
 }
 
+/** Memory that somebody else made: what another process maps as its guest's, say. */
+export interface ForeignRegionOptions {
+  /** The region closes it; where it cannot be made, it stays the caller's. */
+  readonly fd: number;
+  /** Where in it the region begins. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+  /** Any address: it is the guest's to choose. */
+  readonly guestPhysicalAddress: number;
+}
+
 /** A device that was told of a memory. */
 export interface MemoryHolder {
   /** Told when regions came or went: all regions of the memory, in place of those before. */
@@ -77,19 +89,38 @@ export class GuestMemory {
     const address = options.guestPhysicalAddress ?? Math.ceil(this.end / page) * page;
     if (!Number.isSafeInteger(address) || address < 0 || address % page !== 0)
       throw wrongValue('guestPhysicalAddress', `a multiple of the page size ${page}`, address);
-    for (const other of this.#regions) {
-      // vhost accepts overlapping regions and then finds one of the two; refused here because the kernel is silent.
-      if (address < other.guestPhysicalAddress + other.size && other.guestPhysicalAddress < address + size)
-        throw wrongValue(
-          'guestPhysicalAddress',
-          `outside the region at 0x${other.guestPhysicalAddress.toString(16)} of ${other.size} bytes`,
-          address,
-        );
-    }
+    this.#checkApart(address, size);
     const region = new Region(this.#kernel, this.#map(size, hugePageSize), address);
     this.#regions.push(region);
     this.#shares.set(region, { top: 0, uses: new Set() });
     return region;
+  }
+
+  /**
+   * Maps memory that a descriptor stands for, in which nothing is allocated here. The file must be as long as that now;
+   * see `Kernel.memory.map` for one that is cut short later.
+   */
+  mapRegion({ fd, offset, size, guestPhysicalAddress }: ForeignRegionOptions): Region {
+    checkInteger('size', size, 1, 2 ** 46);
+    checkInteger('offset', offset, 0, 2 ** 46);
+    checkInteger('guestPhysicalAddress', guestPhysicalAddress, 0, Number.MAX_SAFE_INTEGER - size);
+    this.#checkApart(guestPhysicalAddress, size);
+    const mapping = this.#kernel.memory.map(fd, offset, size);
+    const region = new Region(this.#kernel, mapping, guestPhysicalAddress, { fd, offset });
+    this.#regions.push(region);
+    this.#shares.set(region, { top: size, uses: new Set() });
+    return region;
+  }
+
+  /**
+   * Takes a region out, so that a device which is told of this memory again no longer reaches it; the caller unmaps it
+   * once that was done.
+   */
+  removeRegion(region: Region): void {
+    const at = this.#regions.indexOf(region);
+    if (at === -1) throw wrongValue('region', 'one of this memory', region.guestPhysicalAddress);
+    this.#regions.splice(at, 1);
+    this.#shares.delete(region);
   }
 
   /**
@@ -222,6 +253,18 @@ export class GuestMemory {
       }
     }
     if (failures.length > 0) throw failures[0];
+  }
+
+  #checkApart(address: number, size: number): void {
+    for (const other of this.#regions) {
+      // vhost accepts overlapping regions and then finds one of the two; refused here because the kernel is silent.
+      if (address < other.guestPhysicalAddress + other.size && other.guestPhysicalAddress < address + size)
+        throw wrongValue(
+          'guestPhysicalAddress',
+          `outside the region at 0x${other.guestPhysicalAddress.toString(16)} of ${other.size} bytes`,
+          address,
+        );
+    }
   }
 
   /** Tells every device of the regions as they are; where one refuses, has `undo` put them back and tells those again. */

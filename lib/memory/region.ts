@@ -11,20 +11,32 @@ export class Region {
   readonly size: number;
   /** The memfd behind the region, for a device that maps it itself. */
   readonly fd: number;
+  /** Where in it the region begins. */
+  readonly fdOffset: number;
   readonly buffer: ArrayBuffer;
   /** All of the region as bytes. */
   readonly bytes: Uint8Array;
   readonly #kernel: Kernel;
   readonly #mapping: Mapping;
+  /** A descriptor that came from elsewhere, to be closed with the region; -1 for none. */
+  readonly #foreignFd: number;
   #mapped = true;
 
-  constructor(kernel: Kernel, mapping: Mapping, guestPhysicalAddress: number) {
+  /** `foreign` is what `mapping` maps where it is not memory made here; the region closes it. */
+  constructor(
+    kernel: Kernel,
+    mapping: Mapping,
+    guestPhysicalAddress: number,
+    foreign?: { readonly fd: number; readonly offset: number },
+  ) {
     this.#kernel = kernel;
     this.#mapping = mapping;
     this.guestPhysicalAddress = guestPhysicalAddress;
     this.userAddress = mapping.address;
     this.size = mapping.buffer.byteLength;
-    this.fd = mapping.fd;
+    this.#foreignFd = foreign?.fd ?? -1;
+    this.fd = foreign?.fd ?? mapping.fd;
+    this.fdOffset = foreign?.offset ?? 0;
     this.buffer = mapping.buffer;
     this.bytes = new Uint8Array(mapping.buffer);
   }
@@ -38,6 +50,10 @@ export class Region {
   unmap(): void {
     if (!this.#mapped) return;
     this.#mapped = false;
-    this.#kernel.memory.unmap(this.#mapping);
+    try {
+      this.#kernel.memory.unmap(this.#mapping);
+    } finally {
+      if (this.#foreignFd !== -1) this.#kernel.descriptor.close(this.#foreignFd);
+    }
   }
 }

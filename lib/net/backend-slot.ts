@@ -1,5 +1,4 @@
-import type { Backend } from '../backend/backend.js';
-import type { InterfaceWatch } from '../backend/network-interface.js';
+import type { Backend, InterfaceWatch } from '../backend/backend.js';
 import { type BackendOptions, openBackend } from '../backend/open.js';
 import { wrongValue } from '../errors/check.js';
 import { undo } from '../errors/undo.js';

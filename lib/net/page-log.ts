@@ -24,7 +24,7 @@ export class PageLog {
     this.#log = log;
     this.#releaseSize = this.#memory.keepSize();
     try {
-      for (const pair of pairs) await pair.startLog(log.address);
+      for (const pair of pairs) await pair.startLog(log);
     } catch (error) {
       // Where a device cannot be told to stop either, the log stays mapped until it is closed.
       await this.stop(pairs).catch(() => {});

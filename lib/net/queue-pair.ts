@@ -6,6 +6,7 @@ import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1 } from 
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
 import { BusyPoll } from '../completion/busy-poll.js';
+import type { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
@@ -293,10 +294,10 @@ export class QueuePair {
       if (other !== queue && this.#attached[other]) this.#kernel.eventfd.signal(this.#kicks[other]!);
   }
 
-  /** Has the device mark the pages that it writes, in the buffers as in the used rings, in a log at a user address. */
-  async startLog(address: bigint): Promise<void> {
+  /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
+  async startLog(log: DirtyLog): Promise<void> {
     this.#logging = true;
-    await this.#vhost.setLogBase(address);
+    await this.#vhost.setLogBase(log.address, log);
     await this.#setAddresses(1 << VHOST_VRING_F_LOG);
     await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
   }

@@ -7,6 +7,13 @@ import type { KernelWorker } from './kernel-worker.js';
 /** A device in this process answers at once, one behind a socket later. */
 export type Awaitable<T> = T | Promise<T>;
 
+/** A dirty log as a file. */
+export interface LogFile {
+  readonly fd: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** What a device's IOTLB tells of. */
 export interface IotlbEvents {
   /** An address that the device cannot translate. */
@@ -34,8 +41,11 @@ export interface Vhost {
   worker?(): Awaitable<KernelWorker | undefined>;
   /** VHOST_SET_MEM_TABLE: all that the device may reach. The memory cannot be unmapped before `close`. */
   setMemTable(memory: GuestMemory): Awaitable<void>;
-  /** VHOST_SET_LOG_BASE: user address of the dirty log, one bit for each 4 KiB of guest physical memory. */
-  setLogBase(address: bigint): Awaitable<void>;
+  /**
+   * VHOST_SET_LOG_BASE: user address of the dirty log, one bit for each 4 KiB of guest physical memory; and, for a device
+   * in another process, the memfd that begins with it.
+   */
+  setLogBase(address: bigint, file?: LogFile): Awaitable<void>;
   /** VHOST_SET_LOG_FD: an eventfd signalled with each page logged, -1 for none. */
   setLogFd(logFd: number): Awaitable<void>;
   /** VHOST_SET_VRING_NUM: descriptors, a power of two up to 32,768. */

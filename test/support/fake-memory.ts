@@ -20,6 +20,10 @@ export interface Place {
 
 class MemoryFile extends OpenFile {
   readonly size: number;
+  /** The bytes, once the whole file is mapped. */
+  buffer: ArrayBuffer | undefined;
+  /** Mappings of the whole file. */
+  mappings = 0;
   constructor(size: number) {
     super('memfd', constants.S_IFREG);
     this.size = size;
@@ -32,7 +36,7 @@ const pageBytes = 4096;
 export class FakeMemory implements MemorySurface {
   private readonly trace: Trace;
   private readonly descriptors: FakeDescriptors;
-  private readonly mappings = new Map<bigint, { name: string; size: number; mapping: Mapping }>();
+  private readonly mappings = new Map<bigint, OpenMapping & { mapping: Mapping; whole?: MemoryFile }>();
   private readonly unmapped = new Set<bigint>();
   /** High in the 47 bits of user space, so that an address does not survive being taken for a u32. */
   private next = 0x7f12_3456_7000n;
@@ -73,16 +77,22 @@ export class FakeMemory implements MemorySurface {
     if (size <= 0 || size % pageBytes !== 0) throw entry.refuse('EINVAL');
     // Like a host on which no huge pages were set aside.
     if (hugePageSize !== 0) throw entry.refuse('ENOMEM');
-    return this.place(name, size, this.descriptors.install(new MemoryFile(size)));
+    const file = new MemoryFile(size);
+    return this.place(name, size, this.descriptors.install(file), file);
   }
 
   map(fd: number, offset: number, size: number): Mapping {
     const entry = this.trace.enter('memory.map', [fd, offset, size]);
     const file = this.descriptors.file(entry, fd, MemoryFile, 'ENODEV');
     if (offset + size > file.size) throw misuse('memory.map: size must be within the file that is mapped');
-    if (size <= 0 || offset < 0 || offset % pageBytes !== 0) throw entry.refuse('EINVAL');
-    // Two ArrayBuffers cannot share bytes: unlike on Linux, this mapping sees no other of the same file.
-    return this.place('map', size, -1);
+    if (size <= 0 || offset < 0) throw entry.refuse('EINVAL');
+    // Two ArrayBuffers cannot share bytes: unlike on Linux, only mappings of a whole file see each other's.
+    return this.place('map', size, -1, size === file.size ? file : undefined);
+  }
+
+  sealShrink(fd: number): boolean {
+    const entry = this.trace.enter('memory.sealShrink', [fd]);
+    return this.descriptors.file(entry, fd, OpenFile, 'EBADF') instanceof MemoryFile;
   }
 
   unmap(mapping: Mapping): void {
@@ -98,8 +108,10 @@ export class FakeMemory implements MemorySurface {
     // A mapping that came to the same address later is another one: its buffer tells.
     if (found.mapping.buffer !== mapping.buffer) throw entry.refuse('EINVAL');
     for (const user of this.users) user(entry, mapping.address, found.size);
-    // Moves the bytes away: every view of the buffer has length 0 from here on, as after the native detach.
-    structuredClone(found.mapping.buffer, { transfer: [found.mapping.buffer] });
+    // Moves the bytes away: every view of the buffer has length 0 from here on, as after the native detach. Those of
+    // another mapping of the file would have it too, and must not.
+    if (found.whole === undefined || --found.whole.mappings === 0)
+      structuredClone(found.mapping.buffer, { transfer: [found.mapping.buffer] });
     this.mappings.delete(mapping.address);
     this.unmapped.add(mapping.address);
     if (found.mapping.fd !== -1) {
@@ -109,12 +121,17 @@ export class FakeMemory implements MemorySurface {
     entry.throwInjected();
   }
 
-  private place(name: string, size: number, fd: number): Mapping {
+  private place(name: string, size: number, fd: number, whole?: MemoryFile): Mapping {
     const address = this.next;
     // A gap after each mapping, so that an access beyond its end finds nothing.
     this.next += BigInt(Math.ceil(size / pageBytes) + 16) * BigInt(pageBytes);
-    const mapping: Mapping = { fd, address, buffer: new ArrayBuffer(size) };
-    this.mappings.set(address, { name, size, mapping });
+    const buffer = whole?.buffer ?? new ArrayBuffer(size);
+    if (whole !== undefined) {
+      whole.buffer = buffer;
+      whole.mappings++;
+    }
+    const mapping: Mapping = { fd, address, buffer };
+    this.mappings.set(address, { name, address, size, mapping, ...(whole && { whole }) });
     return mapping;
   }
 }

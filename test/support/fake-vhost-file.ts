@@ -4,7 +4,7 @@ import { MISC_MAJOR } from '../../lib/abi/major.js';
 import { VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_F_LOG_ALL } from '../../lib/abi/vhost.js';
 import { VHOST_NET_MINOR, VHOST_NET_VQ_MAX } from '../../lib/abi/vhost-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM } from '../../lib/abi/virtio-config.js';
-import type { MemoryTableEntry } from '../../lib/kernel/kernel.js';
+import type { MemoryTableEntry, VringAddresses } from '../../lib/kernel/kernel.js';
 import type { EventFile } from './fake-eventfd.js';
 import { OpenFile } from './fake-file.js';
 import { FakeIotlb } from './fake-iotlb.js';
@@ -69,6 +69,21 @@ export class VhostFile extends OpenFile {
     return undefined;
   }
 
+  /** Rings that were told before the memory table. */
+  readonly #stale = new Set<FakeQueue>();
+
+  /** Takes a memory table; rings were told for the one before. */
+  setMemoryTable(regions: readonly MemoryTableEntry[]): void {
+    this.memoryTable = regions.map((region) => ({ ...region }));
+    for (const queue of this.queues) this.#stale.add(queue);
+  }
+
+  /** Takes the addresses of a ring. */
+  setAddresses(queue: FakeQueue, addresses: VringAddresses): void {
+    queue.addresses = { ...addresses };
+    this.#stale.delete(queue);
+  }
+
   /** What in this range of user addresses the device was told of. */
   knows(address: bigint, size: number): string | undefined {
     const end = address + BigInt(size);
@@ -77,7 +92,10 @@ export class VhostFile extends OpenFile {
       this.memoryTable?.some((entry) => entry.userAddress < end && entry.userAddress + entry.size > address)
     )
       return 'its memory table';
-    for (const { index, addresses } of this.queues) {
+    for (const queue of this.queues) {
+      const { index, addresses } = queue;
+      // Told before the table that there is now, and not looked at before it is told anew.
+      if (queue.backend === undefined && this.#stale.has(queue)) continue;
       const { descriptorTable, availableRing, usedRing } = addresses;
       if ([descriptorTable, availableRing, usedRing].some(within)) return `the ring of queue ${index}`;
     }

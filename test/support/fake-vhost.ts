@@ -149,7 +149,7 @@ export class FakeVhost implements VhostSurface {
       if (!this.memories.find(userAddress, Number(size)))
         entry.note(`nothing is mapped at ${hex(userAddress)}`);
     }
-    file.memoryTable = regions.map((region) => ({ ...region }));
+    file.setMemoryTable(regions);
   }
 
   setLogBase(fd: number, address: bigint): void {
@@ -186,7 +186,7 @@ export class FakeVhost implements VhostSurface {
       throw entry.refuse('EINVAL');
     if (vring.backend && ![descriptorTable, availableRing, usedRing].every((address) => accessible(address)))
       throw entry.refuse('EINVAL');
-    vring.addresses = { ...addresses };
+    vring.device.setAddresses(vring, addresses);
   }
 
   setVringBase(fd: number, queue: number, base: number): void {

@@ -48,6 +48,31 @@ describe('native memory', () => {
     memory.unmap(mapping);
   });
 
+  it('maps from an offset that is no multiple of a page', () => {
+    const first = memory.create('offset', 2 * page, 0);
+    const second = memory.map(first.fd, page - 5, 10);
+    assert.equal(second.buffer.byteLength, 10);
+    new Uint8Array(first.buffer)[page] = 77;
+    assert.equal(new Uint8Array(second.buffer)[5], 77);
+    memory.unmap(second);
+    throwsRefusal(() => memory.map(first.fd, 0, 0), { code: 'EINVAL', syscall: 'mmap' });
+    memory.unmap(first);
+  });
+
+  it('seals what can be sealed against being cut short', () => {
+    const sealed = memory.create('sealed', page, 0);
+    assert.equal(memory.sealShrink(sealed.fd), true);
+    memory.unmap(sealed);
+    const file = openSync('/proc/self/exe', 'r');
+    assert.equal(memory.sealShrink(file), false);
+    closeSync(file);
+    throwsRefusal(() => memory.sealShrink(1_000_000), {
+      code: 'EBADF',
+      syscall: 'fcntl',
+      request: 'F_ADD_SEALS',
+    });
+  });
+
   it('leaves views of length 0 after unmap', () => {
     const mapping = memory.create('views', page, 0);
     const bytes = new Uint8Array(mapping.buffer);
@@ -117,7 +142,7 @@ describe('native memory', () => {
     const mapping = memory.create('end', 2 * page, 0);
     throwsWrongValue(() => memory.map(mapping.fd, 0, 3 * page), 'memory.map', 'size');
     throwsWrongValue(() => memory.map(mapping.fd, 2 * page, page), 'memory.map', 'size');
-    throwsRefusal(() => memory.map(mapping.fd, 1, page), { code: 'EINVAL', syscall: 'mmap' });
+    throwsWrongValue(() => memory.map(mapping.fd, 2 * page - 1, 2), 'memory.map', 'size');
     throwsRefusal(() => memory.map(mapping.fd, 0, 0), { code: 'EINVAL', syscall: 'mmap' });
     memory.unmap(mapping);
     throwsRefusal(() => memory.map(1_000_000, 0, page), { code: 'EBADF', syscall: 'fstat' });

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { remoteBackend } from '../../../lib/backend/remote.js';
+import { openTap } from '../../../lib/backend/tap.js';
+import { HostDevice } from '../../../lib/net/host-device.js';
+import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
+import { FakeKernel } from '../../support/fake-kernel.js';
+
+describe('host device', () => {
+  let kernel: FakeKernel;
+  let device: HostDevice;
+  let tap: number;
+  beforeEach(() => {
+    kernel = new FakeKernel();
+    const backend = openTap({ name: 'tap0' }, kernel);
+    tap = backend.fd;
+    device = new HostDevice(kernel, KernelVhost.open({ kernel }), backend);
+  });
+  afterEach(() => {
+    device.close();
+    kernel.assertNothingLeft();
+  });
+
+  it('is lent to one front-end at a time, and is as new for the next', async () => {
+    const first = device.lend();
+    assert.throws(() => device.lend(), { code: 'ERR_VHOST_IN_USE' });
+    const [{ vhost }] = first.pairs as [(typeof first.pairs)[number]];
+    await vhost.setOwner();
+    await first.close();
+    assert.equal(kernel.callNames.at(-1), 'vhost.resetOwner');
+    // This one never came as far as to own it.
+    await device.lend().close();
+    await device.lend().pairs[0]!.vhost.setOwner();
+  });
+
+  it('makes of the tap what was agreed', async () => {
+    const { agree, backendFeatures } = device.lend();
+    assert.equal(backendFeatures! & 0b11n, 0b11n);
+    await agree!(1n << 32n);
+    assert.equal(kernel.tun.getVnetHdrSz(tap), 12);
+    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap, 0]);
+    await agree!(0b10n | (1n << 7n));
+    assert.equal(kernel.tun.getVnetHdrSz(tap), 10);
+    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap, 0b11]);
+  });
+
+  it('takes no other backend', () => {
+    const vhost = KernelVhost.open({ kernel });
+    assert.throws(() => new HostDevice(kernel, vhost, remoteBackend()), { code: 'ERR_VHOST_OUT_OF_RANGE' });
+    vhost.close();
+  });
+});
