@@ -51,6 +51,8 @@ export class Iotlb {
   faults = 0;
   readonly #vhost: Vhost;
   readonly #faulted: (error: VhostError) => void;
+  /** Misses that are being answered. */
+  readonly #asked = new Set<string>();
   /** By address that is being looked up: the ranges taken back meanwhile. */
   readonly #lookups = new Set<IovaRange[]>();
   #watch: Poller | undefined;
@@ -82,8 +84,13 @@ export class Iotlb {
     const v2 = bit(VHOST_BACKEND_F_IOTLB_MSG_V2);
     if (((await vhost.getBackendFeatures?.()) ?? 0n) & v2) await vhost.setBackendFeatures?.(v2);
     const iotlb = new Iotlb(vhost, translator, faulted);
-    iotlb.#listen();
     translator.attach?.(iotlb);
+    try {
+      iotlb.#listen();
+    } catch (error) {
+      iotlb.close();
+      throw error;
+    }
     return iotlb;
   }
 
@@ -145,9 +152,10 @@ export class Iotlb {
 
   #listen(): void {
     this.#watch = this.#vhost.watchIotlb!({
-      missed: ({ iova, access }) => {
+      missed: ({ type, iova, access }) => {
         this.misses++;
-        this.#answer(iova, access);
+        if (type === 'miss') this.#answer(iova, access);
+        else this.#fail(fault(iova, access, 'it finds forbidden'));
       },
       failed: (error) => {
         this.#watch?.close();
@@ -159,15 +167,22 @@ export class Iotlb {
   }
 
   #answer(iova: bigint, access: IotlbAccess): void {
-    this.#tell(iova, access, false).catch((error: unknown) => {
-      if (!this.#open) return;
-      this.faults++;
-      this.#faulted(
-        error instanceof VhostError && error.code === 'ERR_VHOST_IOTLB_FAULT'
-          ? error
-          : fault(iova, access, 'cannot be told', error),
-      );
-    });
+    // Each kick of a queue that waits brings its miss again; one update answers all that were read before it.
+    const question = `${iova} ${access}`;
+    if (this.#asked.has(question)) return;
+    this.#asked.add(question);
+    this.#tell(iova, access, false)
+      .catch((error: unknown) => {
+        const told = error instanceof VhostError && error.code === 'ERR_VHOST_IOTLB_FAULT';
+        this.#fail(told ? error : fault(iova, access, 'cannot be told', error));
+      })
+      .finally(() => this.#asked.delete(question));
+  }
+
+  #fail(error: VhostError): void {
+    if (!this.#open) return;
+    this.faults++;
+    this.#faulted(error);
   }
 
   /** Looks an address up and tells the device; again where that was taken back meanwhile. */

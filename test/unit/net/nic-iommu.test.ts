@@ -72,6 +72,24 @@ describe('Nic: addresses that are translated', () => {
     kernel.assertNothingLeft();
   });
 
+  it('are told to the device of each pair, and taken back from all', async () => {
+    const { nic, kernel } = await openNic({ iommu: true, queuePairs: 2, tap: { multiQueue: true } });
+    const devices = kernel
+      .openDescriptors()
+      .filter(({ kind }) => kind === 'vhost')
+      .map(({ fd }) => kernel.queue(fd, 0).device.iotlb!);
+    assert.equal(devices.length, 2);
+    for (const { entries } of devices) assert.ok(entries.length > 0);
+    const [first, second] = nic.pairs.map(({ iotlb }) => iotlb!);
+    assert.notEqual(first, second);
+    assert.equal(first!.translator, second!.translator);
+    const { guestPhysicalAddress, size } = nic.pool.region;
+    await (first!.translator as Iommu).unmap(guestPhysicalAddress, size);
+    for (const { entries } of devices) assert.deepEqual(entries, []);
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+
   it('end with their region', async () => {
     const { nic, kernel } = await openNic({ iommu: true });
     const region = await nic.memory.hotAdd({ size: 4096 });

@@ -172,6 +172,46 @@ describe('Iotlb', () => {
     );
   });
 
+  it('answers a miss that comes again and again once', async () => {
+    const asked: ((translation: Translation) => void)[] = [];
+    await serve({ translate: () => new Promise((resolve) => asked.push(resolve)) });
+    start();
+    for (let i = 0; i < 5; i++) queue.guest(0x5000n, 60);
+    await kernel.idle();
+    const before = kicks;
+    asked[0]!(page(0x5000n));
+    await turn();
+    await kernel.idle();
+    assert.deepEqual([iotlb!.misses, asked.length, iotlb!.updates], [5, 1, 1]);
+    assert.ok(kicks > before);
+    await iotlb!.invalidate(0x5000n, 1n);
+    queue.guest(0x5000n, 60);
+    await kernel.idle();
+    assert.equal(asked.length, 2, 'and anew when it is missed anew');
+    asked[1]!(page(0x5000n));
+    await turn();
+  });
+
+  it('tells of an access that the device finds forbidden, and of a read that is refused', async () => {
+    await serve(new Iommu(memory));
+    const forbidden = new Uint8Array(72);
+    const VHOST_IOTLB_ACCESS_FAIL = 4;
+    forbidden.set([2], 0);
+    forbidden.set([WRITE, VHOST_IOTLB_ACCESS_FAIL], 32);
+    device.forged.push(forbidden);
+    queue.device.wake();
+    await kernel.idle();
+    assert.match(faults[0]!.message, /^the device wants to write at 0x0, which it finds forbidden$/);
+    assert.equal(iotlb!.faults, 1);
+    kernel.failOn('descriptor.read', 'EIO');
+    queue.guest(0n, 1);
+    await kernel.idle();
+    assert.deepEqual(
+      [faults[1]!.code, faults[1]!.request, kernel.openPollers().length],
+      ['EIO', 'VHOST_IOTLB_MISS', 0],
+    );
+  });
+
   it('stops listening at a message that no kernel sends, and says so', async () => {
     await serve(new Iommu(memory));
     device.forged.push(new Uint8Array(40));
