@@ -14,6 +14,7 @@ const FRIENDLY_PART = 0.7;
  * @property {boolean} [ours]
  * @property {(tap: string) => string[]} command
  * @property {RegExp} [ready]
+ * @property {boolean} [multiQueue] its tap may have several queues
  * @property {number} [goal] for a peer: the ratio that the ring tier must reach
  */
 /**
@@ -63,9 +64,9 @@ export async function compare(work, context) {
   /** @type {Contender[]} */
   const contenders = [];
   try {
-    for (const [i, { name, command, ready }] of entries.entries()) {
+    for (const [i, { name, command, ready, multiQueue }] of entries.entries()) {
       context.say(`${work.name}: starting ${name}`);
-      const tap = await taps.add(`bench${i}`);
+      const tap = await taps.add(`bench${i}`, multiQueue);
       await work.prepare?.(tap);
       const contender = new Contender({ name, tap, command: command(tap), ...(ready && { ready }) });
       contenders.push(contender);

@@ -49,3 +49,13 @@ function octets(ip) {
 function macBytes(mac) {
   return mac.split(':').map((byte) => Number.parseInt(byte, 16));
 }
+
+/**
+ * Whether an Ethernet frame is an ICMP echo reply: the network stack sends others of its own accord.
+ *
+ * @param {Uint8Array} bytes
+ * @param {number} at where the frame begins
+ */
+export function isEchoReply(bytes, at) {
+  return bytes[at + 12] === 8 && bytes[at + 13] === 0 && bytes[at + 23] === 1 && bytes[at + 34] === 0;
+}

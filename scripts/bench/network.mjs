@@ -6,9 +6,10 @@ export class Taps {
   /** @type {string[]} */
   #names = [];
 
-  /** @param {string} name */
-  async add(name) {
-    await run('ip', 'tuntap', 'add', 'dev', name, 'mode', 'tap', 'vnet_hdr');
+  /** @param {string} name @param {boolean} [multiQueue] several queues may be opened on it */
+  async add(name, multiQueue = false) {
+    const flags = ['vnet_hdr', ...(multiQueue ? ['multi_queue'] : [])];
+    await run('ip', 'tuntap', 'add', 'dev', name, 'mode', 'tap', ...flags);
     this.#names.push(name);
     writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
     await run('ip', 'link', 'set', name, 'up');

@@ -1,6 +1,8 @@
 import { compare } from './compare.mjs';
 import { heap, idle, opening } from './works/alone.mjs';
 import { echo } from './works/echo.mjs';
+import { inFlight } from './works/in-flight.mjs';
+import { queuePairs } from './works/queue-pairs.mjs';
 import { receive } from './works/receive.mjs';
 import { swap } from './works/swap.mjs';
 import { tcp } from './works/tcp.mjs';
@@ -27,6 +29,8 @@ export function works({ works: words, limit }) {
     echo('sleeping', limit),
     trickle(),
     uso(),
+    queuePairs(),
+    inFlight(),
   ];
   /** @type {Runnable[]} */
   const all = [

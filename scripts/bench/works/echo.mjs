@@ -2,14 +2,19 @@ import { readFileSync } from 'node:fs';
 import { echoRequest, STATION_MAC } from '../icmp-echo.mjs';
 import { ours, run } from '../programs.mjs';
 
+/** Microseconds that a polling side looks before it sleeps. */
+const POLLS = 1000;
+
 /**
- * One frame there and its answer back, one at a time: an ICMP echo that the host's stack answers. limit.c always polls.
+ * One frame there and its answer back, one at a time: an ICMP echo that the host's stack answers. limit.c always polls;
+ * its device does where ours may too, in a contender of its own.
  *
  * @param {'polling' | 'sleeping'} manner of our program
  * @param {string} limit
  * @returns {import('../compare.mjs').Work}
  */
 export function echo(manner, limit) {
+  const polls = manner === 'polling' ? POLLS : 0;
   return {
     name: `round trip, ${manner}`,
     unit: 'µs',
@@ -21,8 +26,13 @@ export function echo(manner, limit) {
       { key: 'p999', word: 'p99.9' },
     ],
     entries: [
-      { name: 'ring', ours: true, command: (tap) => ours('echo', tap, requestTo(tap), manner) },
+      { name: 'ring', ours: true, command: (tap) => ours('echo', tap, requestTo(tap), polls) },
+      { name: 'friendly', ours: true, command: (tap) => ours('echo-batches', tap, requestTo(tap), polls) },
       { name: 'limit.c', command: (tap) => [limit, 'echo', tap, requestTo(tap)], goal: 1.3 },
+      {
+        name: 'limit.c, device polls',
+        command: (tap) => [limit, 'echo', tap, requestTo(tap), String(POLLS)],
+      },
     ],
     prepare,
     measure: async (contender, seconds) => {

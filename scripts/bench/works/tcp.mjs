@@ -21,6 +21,11 @@ export const tcp = {
     const entries = [
       { name: 'ring', ours: true, link: throughTaps((left, right) => ours('forward', left, right)) },
       {
+        name: 'friendly',
+        ours: true,
+        link: throughTaps((left, right) => ours('forward-batches', left, right)),
+      },
+      {
         name: 'testpmd io',
         link: throughTaps((left, right) => testpmd('io', [left, right]), TESTPMD_READY),
         goal: 2.5,
