@@ -25,8 +25,9 @@ try {
   process.exitCode = 1;
 }
 
+/** Where only other peers run, it may not be installed. */
 async function dpdkVersion() {
-  return /^Version: (\S+)/m.exec(await run('dpkg', '-s', 'dpdk'))?.[1] ?? 'unknown';
+  return /^Version: (\S+)/m.exec(await run('dpkg', '-s', 'dpdk').catch(() => ''))?.[1] ?? 'not installed';
 }
 
 async function iperfVersion() {
