@@ -15,6 +15,7 @@ import { VhostError } from '../errors/errors.js';
 import type { Region } from '../memory/region.js';
 import { type SplitRingLayout, splitRingLayout } from './layout.js';
 import { advance, distance, passes } from './ring-index.js';
+import { RingJournal } from './ring-journal.js';
 
 const WINDOW = 2 ** 32;
 /** Both rings begin with `flags` and `idx`, as 16-bit words. */
@@ -38,8 +39,19 @@ export interface DriverRingOptions {
   readonly inOrder?: boolean;
   /** Index at which both rings start. */
   readonly base?: number;
+  /** Where the ring remembers what another driver would have to know; memory of its own by default. */
+  readonly journal?: RingJournal;
+  /** Takes the ring over as another driver left it, with everything in flight; only once no device works on it. */
+  readonly takeOver?: boolean;
   /** The queue this ring serves; told in errors. */
   readonly queue?: number;
+}
+
+/** One piece of a chain. */
+export interface ChainPiece {
+  readonly guestPhysicalAddress: number;
+  /** Bytes. */
+  readonly length: number;
 }
 
 /** Where a ring lies. */
@@ -79,10 +91,10 @@ export class DriverRing {
   readonly #inOrder: boolean;
   readonly #queue: number | undefined;
   readonly #mask: number;
-  readonly #descriptors: Uint32Array;
-  readonly #available: Uint16Array;
-  readonly #usedWords: Uint16Array;
-  readonly #usedElements: Uint32Array;
+  #descriptors: Uint32Array;
+  #available: Uint16Array;
+  #usedWords: Uint16Array;
+  #usedElements: Uint32Array;
   readonly #usedEvent: number;
   readonly #availEvent: number;
 
@@ -91,8 +103,9 @@ export class DriverRing {
   readonly #link: Uint16Array;
   /** By slot of the available ring: the head that was offered there last. */
   readonly #offered: Uint16Array;
+  #journal: RingJournal;
   /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
-  readonly #taken: Uint16Array;
+  #taken: Uint16Array;
   /** By head: bytes the device may write. */
   readonly #writable: Uint32Array;
   #free: number;
@@ -104,7 +117,7 @@ export class DriverRing {
   #batchLeft = 0;
   #batchWritten = 0;
 
-  readonly #tables: Uint32Array | undefined;
+  #tables: Uint32Array | undefined;
   readonly #tableEntries: number;
   readonly #tableAddress: number;
 
@@ -146,7 +159,8 @@ export class DriverRing {
     this.#freeStack = Uint16Array.from({ length: size }, (_, i) => size - 1 - i);
     this.#link = new Uint16Array(size);
     this.#offered = new Uint16Array(size);
-    this.#taken = new Uint16Array(size);
+    this.#journal = options.journal ?? RingJournal.own(size);
+    this.#taken = this.#journal.taken;
     this.#writable = new Uint32Array(size);
     this.#free = size;
 
@@ -154,10 +168,15 @@ export class DriverRing {
     this.#availableIndex = base;
     this.#publishedIndex = base;
     this.#lastUsed = base;
-    this.#available.fill(0);
-    this.#usedWords.fill(0);
-    this.#available[INDEX] = base;
-    this.#usedWords[INDEX] = base;
+    if (!options.takeOver) {
+      this.#available.fill(0);
+      this.#usedWords.fill(0);
+      this.#available[INDEX] = base;
+      this.#usedWords[INDEX] = base;
+      this.#taken.fill(0);
+      this.#journal.reaped = base;
+      this.#journal.cut = 0;
+    }
 
     const { indirect } = options;
     this.#tableEntries = indirect?.entries ?? 0;
@@ -173,6 +192,7 @@ export class DriverRing {
         );
       this.#tables = new Uint32Array(buffer, indirect.offset, bytes / 4);
     }
+    if (options.takeOver) this.#takeOver();
   }
 
   /** Where the device finds the ring: user addresses of its parts, and the guest physical address of the used ring. */
@@ -223,6 +243,45 @@ export class DriverRing {
   /** Chains that a device which was detached at the available index `base` took and never returned. */
   lost(base: number): number {
     return this.#inFlight - this.reapable - distance(base, this.#availableIndex);
+  }
+
+  /** Heads of the chains in flight: those that the device has returned and nobody has reaped first, then by age. */
+  get headsInFlight(): number[] {
+    const heads: number[] = [];
+    for (let i = 0; i < this.reapable; i++) heads.push(this.#usedElements[this.#usedSlot(i)]!);
+    for (let index = this.base; index !== this.#availableIndex; index = advance(index, 1))
+      heads.push(this.#offered[index & this.#mask]!);
+    return heads;
+  }
+
+  /** The pieces of a chain in flight, as the table says. */
+  pieces(head: number): ChainPiece[] {
+    const pieces: ChainPiece[] = [];
+    const add = (table: Uint32Array, entry: number): void => {
+      const word = entry * 4;
+      const guestPhysicalAddress = table[word + 1]! * WINDOW + table[word]!;
+      pieces.push({ guestPhysicalAddress, length: table[word + 2]! });
+    };
+    const entries = this.#entries(head);
+    for (let i = 0; i < entries; i++) add(this.#tables!, head * this.#tableEntries + i);
+    if (entries === 0)
+      for (let left = this.#taken[head]!, id = head; left > 0; left--, id = this.#link[id]!)
+        add(this.#descriptors, id);
+    return pieces;
+  }
+
+  /**
+   * Leaves the ring to another driver, after the device was detached: what happens here from now on, happens to a copy.
+   */
+  leave(): void {
+    this.#journal = this.#journal.copy();
+    this.#taken = this.#journal.taken;
+    this.#descriptors = this.#descriptors.slice();
+    this.#available = this.#available.slice();
+    const used = this.#usedWords.slice();
+    this.#usedWords = used;
+    this.#usedElements = new Uint32Array(used.buffer, VRING_USED_RING_OFFSET, 2 * this.size);
+    this.#tables = this.#tables?.slice();
   }
 
   /** Whether a chain with this head is in flight. */
@@ -368,13 +427,13 @@ export class DriverRing {
             ? `returned head ${head} of a ring of ${size}`
             : `returned head ${head}, which is not in flight`,
         );
-        this.#lastUsed = advance(first, i);
+        this.#reapedTo(advance(first, i));
         return i;
       }
       const writable = this.#writable[head]!;
       if (writable !== 0 && written > writable) {
         this.#corrupt(`wrote ${written} bytes into the ${writable} of head ${head}`);
-        this.#lastUsed = advance(first, i);
+        this.#reapedTo(advance(first, i));
         return i;
       }
       heads[i] = head;
@@ -382,7 +441,7 @@ export class DriverRing {
       lengths[i] = writable === 0 ? 0 : written;
       this.#recycle(head);
     }
-    this.#lastUsed = advance(first, count);
+    this.#reapedTo(advance(first, count));
     return count;
   }
 
@@ -432,6 +491,91 @@ export class DriverRing {
     Atomics.store(this.#available, INDEX, this.#availableIndex);
     this.corruption = undefined;
     return count;
+  }
+
+  /** Descriptors in the indirect table of a chain; 0 where it has none. */
+  #entries(head: number): number {
+    const flags = this.#descriptors[head * 4 + 3]!;
+    if (this.#tables === undefined || (flags & VRING_DESC_F_INDIRECT) === 0) return 0;
+    return Math.min(this.#descriptors[head * 4 + 2]! / VRING_DESC_SIZE, this.#tableEntries);
+  }
+
+  #usedSlot(i: number): number {
+    return ((this.#lastUsed + i) & this.#mask) * 2;
+  }
+
+  #reapedTo(index: number): void {
+    this.#lastUsed = index;
+    this.#journal.reaped = index;
+  }
+
+  /** Believes the journal, and the device's side of the ring as far as it can be true. */
+  #takeOver(): void {
+    const { size } = this;
+    const mask = this.#mask;
+    const used = Atomics.load(this.#usedWords, INDEX);
+    const published = Atomics.load(this.#available, INDEX);
+    let reaped = this.#journal.reaped;
+    let waiting = distance(reaped, used);
+    if (waiting > size) throw this.#untrue(`moved the used index by ${waiting} with ${size} descriptors`);
+    // The driver ended amid a batch: what is no longer in flight it had taken.
+    for (; waiting > 0 && this.#taken[this.#usedElements[(reaped & mask) * 2]!] === 0; waiting--)
+      reaped = advance(reaped, 1);
+    this.#reapedTo(reaped);
+    const open = new Set<number>();
+    for (let head = 0; head < size; head++) if (this.#taken[head] !== 0) open.add(head);
+    const inFlight = [...open];
+    for (let i = 0; i < waiting; i++) {
+      const head = this.#usedElements[this.#usedSlot(i)]!;
+      if (!open.delete(head)) throw this.#untrue(`returned head ${head}, which is not in flight`);
+    }
+    const order = this.#byAge(open, published, Math.max(0, open.size - distance(used, published)));
+    for (const [i, head] of order.entries()) {
+      const slot = (used + i) & mask;
+      this.#available[VRING_AVAIL_RING_OFFSET / 2 + slot] = head;
+      this.#offered[slot] = head;
+    }
+    this.#inFlight = inFlight.length;
+    this.#availableIndex = advance(used, order.length);
+    this.#publishedIndex = this.#availableIndex;
+    Atomics.store(this.#available, INDEX, this.#availableIndex);
+    this.#readChains(inFlight);
+  }
+
+  /**
+   * Heads that the device has not returned, oldest first, as the available ring last bore them: `unpublished` of them it
+   * was not shown yet. One that is older than the ring is long bears no slot any more.
+   */
+  #byAge(open: ReadonlySet<number>, published: number, unpublished: number): number[] {
+    const left = new Set(open);
+    const newestFirst: number[] = [];
+    for (let i = 1; i <= this.size; i++) {
+      const slot = advance(published, unpublished - i) & this.#mask;
+      const head = this.#available[VRING_AVAIL_RING_OFFSET / 2 + slot]!;
+      if (left.delete(head)) newestFirst.push(head);
+    }
+    return [...left, ...newestFirst.reverse()];
+  }
+
+  /** Which descriptors the chains in flight take, and which are free. */
+  #readChains(heads: readonly number[]): void {
+    const used = new Uint8Array(this.size);
+    for (const head of heads) {
+      let writable = 0;
+      for (let left = this.#taken[head]!, id = head; left > 0; left--) {
+        if (id >= this.size || used[id] === 1) throw this.#untrue(`broke the chain of head ${head}`);
+        used[id] = 1;
+        writable += writableBytes(this.#descriptors, id);
+        const next = this.#descriptors[id * 4 + 3]! >>> 16;
+        this.#link[id] = next;
+        id = next;
+      }
+      const first = head * this.#tableEntries;
+      for (let i = 0; i < this.#entries(head); i++) writable += writableBytes(this.#tables!, first + i);
+      this.#writable[head] = writable;
+    }
+    this.#free = 0;
+    for (let id = this.size - 1; id >= 0; id--) if (used[id] === 0) this.#freeStack[this.#free++] = id;
   }
 
   #offer(head: number): void {
@@ -490,8 +634,18 @@ export class DriverRing {
   }
 
   #corrupt(what: string): void {
-    this.corruption = new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: this.#queue });
+    this.corruption = this.#untrue(what);
   }
+
+  #untrue(what: string): VhostError {
+    return new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: this.#queue });
+  }
+}
+
+/** Bytes of a descriptor's buffer that the device may write. */
+function writableBytes(table: Uint32Array, entry: number): number {
+  const writable = (table[entry * 4 + 3]! & VRING_DESC_F_WRITE) !== 0;
+  return writable ? table[entry * 4 + 2]! : 0;
 }
 
 function writeDescriptor(

@@ -3,6 +3,7 @@ import { GuestMemory } from '../../lib/memory/guest-memory.js';
 import type { Region } from '../../lib/memory/region.js';
 import { DriverRing } from '../../lib/vring/driver-ring.js';
 import { splitRingLayout } from '../../lib/vring/layout.js';
+import { RingJournal } from '../../lib/vring/ring-journal.js';
 import type { DeviceSide } from './device-on-ring.js';
 import { FakeKernel } from './fake-kernel.js';
 import { type Chain, ModelDevice, type Segment } from './model-device.js';
@@ -23,6 +24,9 @@ export interface RingOptions {
 export function makeRing({ size, indirect = 0, attach: _, ...rest }: RingOptions): {
   ring: DriverRing;
   region: Region;
+  journal: RingJournal;
+  /** Another driver on the same memory, which takes over what the one before it left. */
+  successor: () => DriverRing;
 } {
   const memory = new GuestMemory(new FakeKernel());
   const { bytes } = splitRingLayout(size);
@@ -30,7 +34,14 @@ export function makeRing({ size, indirect = 0, attach: _, ...rest }: RingOptions
   const offset = 4096;
   const region = memory.addRegion({ size: offset + bytes + 16 * size * indirect });
   const tables = indirect > 0 && { indirect: { offset: offset + bytes, entries: indirect } };
-  return { ring: new DriverRing({ region, offset, size, queue: 1, ...rest, ...tables }), region };
+  const journal = RingJournal.own(size);
+  const options = { region, offset, size, queue: 1, ...rest, ...tables, journal };
+  return {
+    ring: new DriverRing(options),
+    region,
+    journal,
+    successor: () => new DriverRing({ ...options, takeOver: true }),
+  };
 }
 
 /** The device's side of a ring, from where the driver says. */
@@ -70,8 +81,10 @@ interface Used {
  * is done to all and compared.
  */
 export class RingAndModel {
-  readonly ring: DriverRing;
+  ring: DriverRing;
   device: DeviceSide;
+  readonly #journal: RingJournal;
+  readonly #successor: () => DriverRing;
   readonly #attach: (ring: DriverRing, eventIdx: boolean) => DeviceSide;
   readonly #random: Random;
   readonly #eventIdx: boolean;
@@ -96,7 +109,10 @@ export class RingAndModel {
   readonly #returnedSerials = new Set<number>();
 
   constructor(options: RingOptions, random: Random) {
-    this.ring = makeRing(options).ring;
+    const { ring, journal, successor } = makeRing(options);
+    this.ring = ring;
+    this.#journal = journal;
+    this.#successor = successor;
     this.#random = random;
     this.#eventIdx = options.eventIdx ?? false;
     this.#indirect = options.indirect ?? 0;
@@ -265,6 +281,57 @@ export class RingAndModel {
     if (keep) assert.equal(ring.base, base);
     else assert.equal(ring.free, ring.size);
     // The driver may post before it has a device again.
+    for (let i = this.#random.below(3); i > 0; i--) this.post();
+    this.device = this.#attach(ring, this.#eventIdx);
+  }
+
+  /**
+   * The driver ends, at whatever point, and its device with it; another driver takes the ring over with all that is in
+   * flight, and another device everything that the first had not returned.
+   */
+  replaceDriver(): void {
+    const before = this.ring;
+    const { reaped } = this.#journal;
+    if (this.#random.oneIn(2)) this.reap(this.#random.below(before.size + 1));
+    // Killed amid the reaping: nobody was told what came back, but it was taken out of the books.
+    if (this.#random.oneIn(2)) this.#journal.reaped = reaped;
+    if (this.#random.oneIn(2)) {
+      before.leave();
+      before.reclaim();
+      assert.equal(before.free, before.size);
+    }
+    const ring = this.#successor();
+    this.ring = ring;
+    const heads = ring.headsInFlight;
+    const returned = this.#used.map(({ head }) => head);
+    assert.deepEqual(heads.slice(0, returned.length), returned, 'what came back comes first');
+    const untaken = [...this.#published, ...this.#unpublished];
+    const again = heads.slice(returned.length).map((head) => this.inFlight.get(head)!);
+    assert.deepEqual(
+      again.slice(again.length - untaken.length),
+      untaken,
+      'what no device had taken comes last, in its order',
+    );
+    assert.deepEqual(
+      new Set(again.slice(0, again.length - untaken.length)),
+      new Set([...this.#held, ...this.#staged.map(({ head }) => this.inFlight.get(head)!)]),
+    );
+    for (const head of heads) {
+      const pieces = ring
+        .pieces(head)
+        .map(({ guestPhysicalAddress, length }) => [guestPhysicalAddress, length]);
+      const { segments } = this.inFlight.get(head)!;
+      assert.deepEqual(
+        pieces,
+        segments.map(({ gpa, length }) => [Number(gpa), length]),
+      );
+    }
+    this.#published = again;
+    this.#unpublished = [];
+    this.#held = [];
+    this.#staged = [];
+    this.#calledCount = this.#usedCount;
+    this.check();
     for (let i = this.#random.below(3); i > 0; i--) this.post();
     this.device = this.#attach(ring, this.#eventIdx);
   }

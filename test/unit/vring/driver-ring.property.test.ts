@@ -56,12 +56,17 @@ function step(world: RingAndModel, random: Random): void {
   world.check();
 }
 
-function prove(random: Random, options: RingOptions, operations: number, replace = false): void {
+function prove(
+  random: Random,
+  options: RingOptions,
+  operations: number,
+  replace: (world: RingAndModel) => void = () => {},
+): void {
   const world = new RingAndModel({ ...options, base: base(random) }, random);
   for (let i = 0; i < operations; i++) {
     step(world, random);
-    if (replace && random.oneIn(20)) {
-      world.replaceDevice(random.oneIn(2));
+    if (random.oneIn(20)) {
+      replace(world);
       world.check();
     }
   }
@@ -91,8 +96,17 @@ for (const [device, attach] of devices)
 
       property(`is sound after every reclaim and goes on at its base (${events})`, (random) => {
         for (const size of sizes.slice(0, -2)) {
-          prove(random, { ...attach, size, eventIdx }, runs(1500), true);
-          prove(random, { ...attach, size, eventIdx, indirect: 4 }, runs(1500), true);
+          const replace = (world: RingAndModel): void => world.replaceDevice(random.oneIn(2));
+          prove(random, { ...attach, size, eventIdx }, runs(1500), replace);
+          prove(random, { ...attach, size, eventIdx, indirect: 4 }, runs(1500), replace);
+        }
+      });
+
+      property(`is taken over with every chain, wherever its driver ends (${events})`, (random) => {
+        for (const size of sizes.slice(0, -2)) {
+          const replace = (world: RingAndModel): void => world.replaceDriver();
+          prove(random, { ...attach, size, eventIdx }, runs(1000), replace);
+          prove(random, { ...attach, size, eventIdx, indirect: 4 }, runs(1000), replace);
         }
       });
     }
