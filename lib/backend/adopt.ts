@@ -1,12 +1,12 @@
 import { constants } from 'node:fs';
-import { IFF_MULTI_QUEUE, IFF_TAP, IFF_VNET_HDR, TUN_MINOR } from '../abi/if-tun.js';
+import { IFF_ATTACH_QUEUE, IFF_MULTI_QUEUE, IFF_TAP, IFF_VNET_HDR, TUN_MINOR } from '../abi/if-tun.js';
 import { MISC_MAJOR } from '../abi/major.js';
 import { AF_PACKET, SOCK_RAW } from '../abi/socket.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
-import type { Backend, BackendKind } from './backend.js';
+import type { Backend, BackendKind, Offload } from './backend.js';
 import { NetworkInterface } from './network-interface.js';
 import { type Keep, OpenBackend, openWhole } from './open-backend.js';
 import { tapBackend } from './tap-backend.js';
@@ -15,27 +15,31 @@ import { tapBackend } from './tap-backend.js';
 export type AdoptableKind = Exclude<BackendKind, 'remote'>;
 
 export interface AdoptOptions {
-  /** A descriptor that the caller opened; it stays the caller's, the backend works on a copy. */
-  readonly fd: number;
+  /** A descriptor that the caller opened, or one for each queue; they stay the caller's, the backend works on copies. */
+  readonly fd: number | readonly number[];
   /** What it is; found out where not told. */
   readonly kind?: AdoptableKind;
   /** The network namespace of its interface. */
-  readonly netns?: string;
+  readonly netns?: string | undefined;
+  /** What received frames may leave to this side, of a tap or macvtap; left as it is, and not told of, by default. */
+  readonly offloads?: boolean | readonly Offload[];
 }
 
+type TunInterface = ReturnType<Kernel['tun']['getIff']>;
+
 /** `keep` notes what is opened on the way. */
-type Adopt = (kernel: Kernel, fd: number, netns: string | undefined, keep: Keep) => Backend;
+type Adopt = (kernel: Kernel, fds: readonly number[], options: AdoptOptions, keep: Keep) => Backend;
 
 /** In the order of get_socket() in drivers/vhost/net.c. */
 const kinds: Readonly<Record<AdoptableKind, Adopt>> = {
   packet: adoptPacketSocket,
-  tap: (kernel, fd, netns, keep) => {
-    expectCharacterDevice(kernel, fd, true);
-    return adoptTap('tap', kernel, fd, netns, keep);
+  tap: (kernel, fds, options, keep) => {
+    for (const fd of fds) expectCharacterDevice(kernel, fd, true);
+    return adoptTap('tap', kernel, fds, options, keep);
   },
-  macvtap: (kernel, fd, netns, keep) => {
-    expectCharacterDevice(kernel, fd, false);
-    return adoptTap('macvtap', kernel, fd, netns, keep);
+  macvtap: (kernel, fds, options, keep) => {
+    for (const fd of fds) expectCharacterDevice(kernel, fd, false);
+    return adoptTap('macvtap', kernel, fds, options, keep);
   },
 };
 const kindNames = Object.keys(kinds) as AdoptableKind[];
@@ -45,26 +49,36 @@ const kindNames = Object.keys(kinds) as AdoptableKind[];
  * with the reasons of all three, where the kernel itself would only say ENOTSOCK.
  */
 export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKernel()): Backend {
-  checkOptions('options', options, ['fd', 'kind', 'netns']);
-  const given = checkInteger('fd', options.fd, 0, 2 ** 31 - 1);
-  const { kind: told, netns } = options;
+  checkOptions('options', options, ['fd', 'kind', 'netns', 'offloads']);
+  const { kind: told } = options;
+  const several = Array.isArray(options.fd);
+  const given = (several ? options.fd : [options.fd]) as readonly number[];
+  if (given.length === 0) throw wrongValue('fd', 'a descriptor, or one for each queue', given);
+  for (const [i, fd] of given.entries()) checkInteger(several ? `fd[${i}]` : 'fd', fd, 0, 2 ** 31 - 1);
   if (told !== undefined && !kindNames.includes(told))
     throw wrongValue('kind', `one of ${kindNames.join(', ')}`, told);
   return openWhole(kernel, (keep) => {
-    const fd = keep.fd(kernel.descriptor.duplicate(given));
+    const fds = given.map((fd) => keep.fd(kernel.descriptor.duplicate(fd)));
     const reasons: string[] = [];
     for (const kind of told === undefined ? kindNames : [told]) {
       try {
-        return kinds[kind](kernel, fd, netns, keep);
+        return kinds[kind](kernel, fds, options, keep);
       } catch (error) {
         reasons.push(`not a ${kind}: ${(error as Error).message}`);
       }
     }
-    throw wrongValue('fd', `a packet socket, a tap or a macvtap (${reasons.join('; ')})`, given);
+    throw wrongValue('fd', `a packet socket, a tap or a macvtap (${reasons.join('; ')})`, options.fd);
   });
 }
 
-function adoptPacketSocket(kernel: Kernel, fd: number, netns: string | undefined, keep: Keep): Backend {
+function adoptPacketSocket(
+  kernel: Kernel,
+  fds: readonly number[],
+  { netns }: AdoptOptions,
+  keep: Keep,
+): Backend {
+  const [fd, another] = fds as [number, number?];
+  if (another !== undefined) throw new Error('a packet socket has one queue');
   const { domain, type, interfaceIndex } = kernel.packet.describe(fd);
   if (domain !== AF_PACKET || type !== SOCK_RAW)
     throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
@@ -87,11 +101,17 @@ function adoptPacketSocket(kernel: Kernel, fd: number, netns: string | undefined
 function adoptTap(
   kind: 'tap' | 'macvtap',
   kernel: Kernel,
-  fd: number,
-  netns: string | undefined,
+  fds: readonly number[],
+  { netns, offloads }: AdoptOptions,
   keep: Keep,
 ): Backend {
-  const { name, flags } = kernel.tun.getIff(fd);
+  const [{ name, flags }, ...others] = fds.map((fd) => kernel.tun.getIff(fd)) as [
+    TunInterface,
+    ...TunInterface[],
+  ];
+  for (const other of others)
+    if (other.name !== name) throw new Error(`queues of two interfaces, ${name} and ${other.name}`);
+  if (others.length > 0) for (const fd of fds) takePart(kernel, fd);
   if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
   const device = keep.interface(new NetworkInterface(kernel, name, netns));
   const headed = (flags & IFF_VNET_HDR) !== 0;
@@ -99,12 +119,21 @@ function adoptTap(
   return tapBackend({
     kernel,
     kind,
-    queues: [fd],
+    queues: fds,
     multiQueue,
     interface: device,
     headed,
-    offloads: undefined,
+    offloads,
   });
+}
+
+/** Whoever had the queue before may have left it out (TUNSETQUEUE); EINVAL says that it takes part already. */
+function takePart(kernel: Kernel, fd: number): void {
+  try {
+    kernel.tun.setQueue(fd, IFF_ATTACH_QUEUE);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+  }
 }
 
 /** A tap is the character device of /dev/net/tun, a macvtap one with a number of its own. */

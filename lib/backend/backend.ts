@@ -11,6 +11,8 @@ export interface BackendInterface {
   readonly mtu: number;
   readonly mac: string;
   readonly up: boolean;
+  /** The path of its network namespace; `undefined` for this process's, and where there is none. */
+  readonly netns?: string | undefined;
   /** Calls back when something may have happened to it. It holds no loop. */
   watch(changed: () => void): InterfaceWatch;
   close(): void;

@@ -64,6 +64,11 @@ export class NetworkInterface implements BackendInterface {
     }
   }
 
+  /** The path of its network namespace; `undefined` for this process's. */
+  get netns(): string | undefined {
+    return this.#netns;
+  }
+
   get index(): number {
     return this.#kernel.netdev.getIndex(this.#fd, this.name);
   }

@@ -108,6 +108,23 @@ export class FramePool {
     this.#state[buffer] = LEASED;
   }
 
+  /** The buffer that begins at a guest physical address; -1 where none does. */
+  bufferAt(guestPhysicalAddress: number): number {
+    const buffer = (guestPhysicalAddress - this.addressHigh * WINDOW - this.addressLow) / this.bufferSize;
+    return Number.isInteger(buffer) && buffer >= 0 && buffer < this.count ? buffer : -1;
+  }
+
+  /** Takes free buffers for posted, as whoever had the pool before has left them with a device. */
+  takeOver(buffers: Iterable<number>): void {
+    for (const buffer of buffers) {
+      this.#expect(buffer, FREE);
+      this.#state[buffer] = POSTED;
+    }
+    this.#free = 0;
+    for (let buffer = this.count - 1; buffer >= 0; buffer--)
+      if (this.#state[buffer] === FREE) this.#stack[this.#free++] = buffer;
+  }
+
   /** Gives back a frame: its first buffer and all that `next` links to it. */
   releaseFrame(first: number): void {
     for (let buffer = first; buffer !== -1; ) {
@@ -155,7 +172,7 @@ export class FramePool {
       found === undefined
         ? 'is none of this pool'
         : ['is free', 'is leased', 'is posted to a device', 'is of a closed pool'][found];
-    const wanted = state === LEASED ? 'leased' : 'posted';
+    const wanted = ['free', 'leased', 'posted'][state];
     throw new VhostError('ERR_VHOST_NOT_LEASED', `buffer ${buffer} must be ${wanted}; it ${what}`);
   }
 }

@@ -7,6 +7,16 @@ import { Region } from './region.js';
 /** Where the first region lies unless told otherwise: low, so that a dirty log stays small, but never 0. */
 const FIRST_GUEST_PHYSICAL_ADDRESS = 0x10_0000;
 
+/** A memfd that another `GuestMemory` made, here or in another process. */
+export interface AdoptRegionOptions {
+  /** It stays the caller's; the region works on a copy. */
+  readonly fd: number;
+  /** Bytes, all of them whole pages. */
+  readonly size: number;
+  /** Page-aligned. */
+  readonly guestPhysicalAddress: number;
+}
+
 export interface RegionOptions {
   /** Bytes; rounded up to whole pages. */
   readonly size: number;
@@ -87,10 +97,24 @@ export class GuestMemory {
     const page = hugePageSize || this.#kernel.memory.pageSize();
     const size = Math.ceil(checkInteger('size', options.size, 1, 2 ** 36) / page) * page;
     const address = options.guestPhysicalAddress ?? Math.ceil(this.end / page) * page;
+    this.#checkPlace(address, size, page);
+    return this.#enter(new Region(this.#kernel, this.#map(size, hugePageSize), address));
+  }
+
+  /** Maps a region that was made elsewhere, with all that is in it. */
+  adoptRegion({ fd, size, guestPhysicalAddress }: AdoptRegionOptions): Region {
+    checkInteger('size', size, 1, 2 ** 36);
+    this.#checkPlace(guestPhysicalAddress, size, this.#kernel.memory.pageSize());
+    return this.#enter(Region.adopt(this.#kernel, fd, size, guestPhysicalAddress));
+  }
+
+  #checkPlace(address: number, size: number, page: number): void {
     if (!Number.isSafeInteger(address) || address < 0 || address % page !== 0)
       throw wrongValue('guestPhysicalAddress', `a multiple of the page size ${page}`, address);
     this.#checkApart(address, size);
-    const region = new Region(this.#kernel, this.#map(size, hugePageSize), address);
+  }
+
+  #enter(region: Region): Region {
     this.#regions.push(region);
     this.#shares.set(region, { top: 0, uses: new Set() });
     return region;

@@ -1,3 +1,4 @@
+import { undo } from '../errors/undo.js';
 import type { Kernel, Mapping } from '../kernel/kernel.js';
 
 /**
@@ -39,6 +40,18 @@ export class Region {
     this.fdOffset = foreign?.offset ?? 0;
     this.buffer = mapping.buffer;
     this.bytes = new Uint8Array(mapping.buffer);
+  }
+
+  /** Maps a memfd that was made elsewhere, with all that is in it; the descriptor stays the caller's. */
+  static adopt(kernel: Kernel, fd: number, size: number, guestPhysicalAddress: number): Region {
+    const { descriptor, memory } = kernel;
+    const copy = descriptor.duplicate(fd);
+    try {
+      return new Region(kernel, memory.map(copy, 0, size), guestPhysicalAddress, { fd: copy, offset: 0 });
+    } catch (error) {
+      undo(() => descriptor.close(copy));
+      throw error;
+    }
   }
 
   /** Whether it still is; a region that is not has no bytes. */

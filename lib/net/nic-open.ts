@@ -3,11 +3,11 @@ import type { Backend } from '../backend/backend.js';
 import { type BackendOptions, backendOptionNames } from '../backend/open.js';
 import { Budget } from '../completion/budget.js';
 import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
-import { tellPair, type VhostError } from '../errors/errors.js';
+import { tellPair, VhostError } from '../errors/errors.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { FramePool } from '../memory/frame-pool.js';
-import { GuestMemory } from '../memory/guest-memory.js';
+import { GuestMemory, type RegionOptions } from '../memory/guest-memory.js';
 import type { Region } from '../memory/region.js';
 import { Iommu } from '../vhost/iommu.js';
 import type { Translator } from '../vhost/iotlb.js';
@@ -15,6 +15,8 @@ import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { checkRingSize } from '../vring/layout.js';
 import { BackendSlot } from './backend-slot.js';
+import { HandOver, type HandOverState } from './hand-over.js';
+import { NicJournal, type RingSizes } from './nic-journal.js';
 import { PageLog } from './page-log.js';
 import type { PairBudgets } from './pair-traffic.js';
 import { QueuePair, queuePairBytes } from './queue-pair.js';
@@ -44,6 +46,11 @@ export interface NicOptions extends BackendOptions {
   readonly shared?: { readonly memory: GuestMemory; readonly pool: FramePool };
   /** Bytes of a huge page (0x20_0000); ordinary pages by default. */
   readonly hugePageSize?: number;
+  /**
+   * Keeps beside the rings, in a memfd of its own, what another process needs to go on with them, so that `handOver` and
+   * `standby` can be called. Not with `shared`.
+   */
+  readonly resumable?: boolean;
   /** The most frames and bytes in flight on a pair; the queue's size and no bound by default. */
   readonly maxInFlight?: { readonly frames?: number; readonly bytes?: number };
   /** What one round of reaping takes before the loop goes on; 256 frames and 0x80000 bytes by default. */
@@ -78,6 +85,7 @@ const optionNames = [
   'buffers',
   'shared',
   'hugePageSize',
+  'resumable',
   'maxInFlight',
   'budget',
   'busyPoll',
@@ -111,14 +119,38 @@ export interface NicParts {
   readonly budgets: () => PairBudgets;
   /** Microseconds that the program looks at the rings before it sleeps. */
   readonly driverPoll: number;
+  /** What another process needs to go on, as of now; absent where the `Nic` is not resumable. */
+  readonly handOver: (() => HandOver) | undefined;
   /** Closes all of it, in the order in which nothing is let go before the device has. */
   readonly teardown: Teardown;
 }
 
-/** Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. */
-export async function openParts(options: NicOptions, events: NicEvents): Promise<NicParts> {
+/**
+ * Opens all that a `Nic` needs, or nothing: where a step fails, those before it are undone. What was inherited is taken
+ * over as it is and stays the caller's to close.
+ */
+export async function openParts(
+  options: NicOptions,
+  events: NicEvents,
+  inherited?: HandOver,
+): Promise<NicParts> {
   checkOptions('options', options, optionNames);
-  const { kernel = hostKernel(), shared, backend, iommu = false, inOrder = false } = options;
+  const {
+    kernel = hostKernel(),
+    shared,
+    backend,
+    iommu = false,
+    inOrder = false,
+    resumable = false,
+  } = options;
+  if (resumable && inOrder)
+    throw wrongValue(
+      'resumable',
+      'false with inOrder, whose used ring leaves out which heads came back',
+      resumable,
+    );
+  if (resumable && shared !== undefined)
+    throw wrongValue('resumable', 'false where memory is shared with another Nic', resumable);
   const pairCount = checkInteger('queuePairs', options.queuePairs ?? 1, 1, MAX_TAP_QUEUES);
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
@@ -149,7 +181,16 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
       pairCount * queuePairBytes(receiveSize, transmitSize, shared?.pool.bufferSize ?? bufferSize);
     const { memory, pool, ringRegion } = shared
       ? addRings(shared, ringBytes, teardown)
-      : createMemory(kernel, ringBytes, bufferSize, count, options.hugePageSize ?? 0, teardown);
+      : createMemory(
+          kernel,
+          { size: ringBytes + (bufferSize + 64) * count, hugePageSize: options.hugePageSize ?? 0 },
+          bufferSize,
+          count,
+          inherited,
+          teardown,
+        );
+    const sizes = { queuePairs: pairCount, receiveSize, transmitSize };
+    const journal = resumable ? openJournal(kernel, sizes, inherited, teardown) : undefined;
     const slot = new BackendSlot(
       backend ?? namedBackend(options),
       pairCount,
@@ -170,6 +211,8 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
           memory,
           ringRegion,
           pool,
+          journals: journal?.rings(index),
+          takeOver: inherited && BigInt(`0x${inherited.state.features}`),
           backendHeaderSize: slot.backend.headerSize,
           mtu: slot.backend.interface.mtu,
           receiveSize,
@@ -192,7 +235,36 @@ export async function openParts(options: NicOptions, events: NicEvents): Promise
           throw tellPair(error, index);
         }),
       );
-    return { pairs, slot, memory, pageLog, budgets, driverPoll: busyPoll.driver, teardown };
+    const handOver = (journal: NicJournal): HandOver => {
+      const { kind, queues, offloads, interface: device } = slot.backend;
+      if (kind === 'remote')
+        throw new VhostError(
+          'ERR_VHOST_UNSUPPORTED',
+          'a backend that is remote cannot be handed over from here',
+        );
+      const state: HandOverState = {
+        ...sizes,
+        bufferSize,
+        buffers: pool.count,
+        features: pairs[0]!.features.toString(16),
+        guestPhysicalAddress: ringRegion.guestPhysicalAddress,
+        size: ringRegion.size,
+        kind,
+        offloads,
+        netns: device.netns ?? '',
+      };
+      return HandOver.of(kernel, state, [ringRegion.fd, journal.fd, ...queues]);
+    };
+    return {
+      pairs,
+      slot,
+      memory,
+      pageLog,
+      budgets,
+      driverPoll: busyPoll.driver,
+      handOver: journal && (() => handOver(journal)),
+      teardown,
+    };
   } catch (error) {
     await teardown.undo();
     throw error;
@@ -264,16 +336,32 @@ interface NicMemory {
 
 function createMemory(
   kernel: Kernel,
-  ringBytes: number,
+  options: RegionOptions,
   bufferSize: number,
   count: number,
-  hugePageSize: number,
+  inherited: HandOver | undefined,
   teardown: Teardown,
 ): NicMemory {
   const memory = new GuestMemory(kernel);
   teardown.add(() => memory.close());
-  const region = memory.addRegion({ size: ringBytes + (bufferSize + 64) * count, hugePageSize });
+  // What is allocated in it then comes to lie where it lay before, since it is the same in the same order.
+  const region = inherited
+    ? memory.adoptRegion({ ...inherited.state, fd: inherited.descriptors.memory })
+    : memory.addRegion(options);
   return { memory, pool: new FramePool(memory, bufferSize, count), ringRegion: region };
+}
+
+function openJournal(
+  kernel: Kernel,
+  sizes: RingSizes,
+  inherited: HandOver | undefined,
+  teardown: Teardown,
+): NicJournal {
+  const journal = inherited
+    ? NicJournal.adopt(kernel, inherited.descriptors.journal, sizes)
+    : NicJournal.create(kernel, sizes);
+  teardown.add(() => journal.close());
+  return journal;
 }
 
 /** Rings of a second `Nic` get a region of their own beside the shared buffers, which goes when it closes. */

@@ -8,6 +8,7 @@ import { Calls } from '../completion/calls.js';
 import type { DirtyLog } from '../completion/dirty-log.js';
 import type { Submission } from '../completion/submission.js';
 import type { WaitOptions } from '../completion/waiters.js';
+import { wrongValue } from '../errors/check.js';
 import { tellPair, VhostError } from '../errors/errors.js';
 import { undo } from '../errors/undo.js';
 import type { FramePool } from '../memory/frame-pool.js';
@@ -23,8 +24,9 @@ import {
   openChannel,
 } from './diagnostics.js';
 import { flowHash } from './flow.js';
+import type { HandOver } from './hand-over.js';
 import type { NetHeader } from './header.js';
-import { type NicOptions, type NicParts, openParts } from './nic-open.js';
+import { type NicEvents, type NicOptions, type NicParts, openParts } from './nic-open.js';
 import { NicPair } from './nic-pair.js';
 import type { PageLog } from './page-log.js';
 import { PairTraffic, QUEUES } from './pair-traffic.js';
@@ -34,6 +36,7 @@ import type { ReceiveBatch } from './receive-batch.js';
 import type { ReceiveQueue } from './receive-queue.js';
 import { type ReceiveOptions, type Receiver, ReceivingRings, receiveFrom } from './receiver.js';
 import { type Reclaimed, type ReclaimOptions, settledInTime } from './reclaim.js';
+import { type InFlight, type Resumed, settleInFlight } from './resumed.js';
 import type { Sender, SendOptions } from './sender.js';
 import type { Teardown } from './teardown.js';
 import type { TransmitQueue } from './transmit-queue.js';
@@ -50,6 +53,16 @@ export interface Loss {
   /** 0 receive, 1 transmit. */
   readonly queue: number;
   readonly count: number;
+}
+
+/** How a `Nic` goes on that was left; the rest is as it was. */
+export interface ResumeOptions
+  extends Pick<NicOptions, 'maxInFlight' | 'budget' | 'busyPoll' | 'iommu' | 'vhost' | 'kernel'> {
+  /**
+   * What is done with frames that no device had returned: 'replay', the default, has them sent, though one may be sent
+   * twice that a process which was killed had just sent; 'report' leaves them out and tells of them in `resumed`.
+   */
+  readonly inFlight?: InFlight;
 }
 
 interface NicEventMap {
@@ -93,12 +106,15 @@ export class Nic extends EventEmitter<NicEventMap> {
   /** Requests that stop and start queues follow one another. */
   #control: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
+  readonly #copy: (() => HandOver) | undefined;
+  #resumed: Resumed | undefined;
 
-  private constructor({ pairs, slot, memory, pageLog, budgets, driverPoll, teardown }: NicParts) {
+  private constructor({ pairs, slot, memory, pageLog, budgets, driverPoll, handOver, teardown }: NicParts) {
     super();
     this.#slot = slot;
     this.#pageLog = pageLog;
     this.#teardown = teardown;
+    this.#copy = handOver;
     this.memory = memory;
     this.#receiveBudget = budgets().receive;
     const [{ transmit, receive }] = pairs as [QueuePair];
@@ -135,9 +151,44 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   /** Opens devices and a backend and starts all queues. Where a step fails, nothing stays open. */
-  static async open(options: NicOptions): Promise<Nic> {
+  static open(options: NicOptions): Promise<Nic> {
+    return Nic.#open(options);
+  }
+
+  /**
+   * Goes on with a `Nic` that was left: with a device of its own on the same memory and the same interface. Only once no
+   * other device works on them: after `handOver`, or when the process that had it has ended and was waited for. Where it
+   * fails, the hand-over can be resumed again; frames that were to be reported the error has, as `reported`.
+   * ERR_VHOST_RING_CORRUPT: what was left cannot be true.
+   */
+  static async resume(handOver: HandOver, options: ResumeOptions = {}): Promise<Nic> {
+    const { inFlight = 'replay', ...rest } = options;
+    if (inFlight !== 'replay' && inFlight !== 'report')
+      throw wrongValue('inFlight', "'replay' or 'report'", inFlight);
+    const { queuePairs, receiveSize, transmitSize, bufferSize, buffers, kind, offloads, netns } =
+      handOver.state;
+    const nic = await Nic.#open(
+      {
+        ...rest,
+        fd: { fd: handOver.descriptors.queues, kind, offloads, netns: netns || undefined },
+        queuePairs,
+        queueSize: { receive: receiveSize, transmit: transmitSize },
+        bufferSize,
+        buffers,
+        resumable: true,
+      },
+      { handOver, inFlight },
+    );
+    handOver.close();
+    return nic;
+  }
+
+  static async #open(
+    options: NicOptions,
+    inherited?: { readonly handOver: HandOver; readonly inFlight: InFlight },
+  ): Promise<Nic> {
     let nic: Nic | undefined;
-    const parts = await openParts(options, {
+    const events: NicEvents = {
       called: (pair, queue, count) => {
         if (nic !== undefined) nic.#called(nic.#traffic[pair]!, queue, count);
       },
@@ -153,11 +204,16 @@ export class Nic extends EventEmitter<NicEventMap> {
       interfaceChanged: () => {
         if (nic !== undefined) nic.#interfaceChanged();
       },
-    });
+    };
+    const parts = await openParts(options, events, inherited?.handOver);
     try {
       nic = new Nic(parts);
+      if (inherited !== undefined) nic.#resumed = settleInFlight(parts.pairs, inherited.inFlight);
       await nic.#attach();
+      for (const pair of parts.pairs) pair.inherit();
     } catch (error) {
+      const { reported = [] } = nic?.resumed ?? {};
+      if (reported.length > 0) Object.defineProperty(error, 'reported', { value: reported });
       nic = undefined;
       await parts.teardown.undo();
       throw error;
@@ -183,6 +239,11 @@ export class Nic extends EventEmitter<NicEventMap> {
   /** Serves the device of the first pair with translations, where the `Nic` was opened with `iommu`. */
   get iotlb(): Iotlb | undefined {
     return this.#traffic[0]!.pair.iotlb;
+  }
+
+  /** What was found where the `Nic` was made by `resume`. */
+  get resumed(): Resumed | undefined {
+    return this.#resumed;
   }
 
   /** Whether `close` was called. */
@@ -269,6 +330,42 @@ export class Nic extends EventEmitter<NicEventMap> {
    */
   swapBackend(backend: BackendOptions | Backend): Promise<void> {
     return this.attach(backend);
+  }
+
+  /**
+   * Stops all queues, closes the `Nic` and gives what `resume` needs to go on, here or in another process: no frame that
+   * was received and not taken is lost, and none that was not sent. What is in flight counts as abandoned here; frames
+   * that wait for room are withdrawn. ERR_VHOST_UNSUPPORTED: it was not opened with `resumable`.
+   */
+  async handOver(): Promise<HandOver> {
+    const handOver = this.standby();
+    try {
+      await this.#exclusively(async () => {
+        await this.#detach();
+        for (const { pair } of this.#traffic) pair.leave();
+        // Before anything that waits its turn could start the queues again.
+        this.close().catch(() => {});
+      });
+      await this.close();
+    } catch (error) {
+      handOver.close();
+      throw error;
+    }
+    return handOver;
+  }
+
+  /**
+   * What another process needs to go on should this one end without a word, while this one goes on: see `resume`. It is
+   * for the backend of now; after `swapBackend` it must be given anew.
+   */
+  standby(): HandOver {
+    if (this.closed) throw this.#closedError();
+    if (this.#copy === undefined)
+      throw new VhostError(
+        'ERR_VHOST_UNSUPPORTED',
+        'a Nic can be handed over if it was opened with resumable: true',
+      );
+    return this.#copy();
   }
 
   /**

@@ -18,6 +18,7 @@ import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
 import { DriverRing, type RingAddresses } from '../vring/driver-ring.js';
 import { splitRingLayout } from '../vring/layout.js';
+import type { RingJournal } from '../vring/ring-journal.js';
 import { HEADER_SIZE } from './header.js';
 import { ReceiveQueue } from './receive-queue.js';
 import type { Teardown } from './teardown.js';
@@ -47,6 +48,10 @@ export interface QueuePairOptions {
   /** Where the rings lie. */
   readonly ringRegion: Region;
   readonly pool: FramePool;
+  /** Where the rings remember what another process would have to know; without, nowhere else. */
+  readonly journals: RingJournals | undefined;
+  /** Takes the rings over as they are, where these features were agreed when they were left. */
+  readonly takeOver: bigint | undefined;
   /** Bytes of header that the backend's descriptor carries; 0 lets vhost supply it. */
   readonly backendHeaderSize: number;
   readonly mtu: number;
@@ -66,6 +71,12 @@ export interface QueuePairOptions {
   readonly events: QueuePairEvents;
   /** Gathers what closes the pair. */
   readonly teardown: Teardown;
+}
+
+/** The journal of each ring of a pair. */
+export interface RingJournals {
+  readonly receive: RingJournal;
+  readonly transmit: RingJournal;
 }
 
 /** Descriptors of the longest frame in buffers of this size: what an indirect table must hold. */
@@ -96,6 +107,9 @@ export class QueuePair {
   readonly #attached = [false, false];
   #features: bigint;
   #logging = false;
+  #lostBuffers = 0;
+  /** What was taken over is still another's, should this opening fail. */
+  #inherits = false;
 
   private constructor(
     { kernel, events }: QueuePairOptions,
@@ -136,10 +150,7 @@ export class QueuePair {
     });
     let pair: QueuePair | undefined;
     // Whatever a detach could not settle, the closed device has let go of.
-    teardown.add(() => {
-      pair?.receive.settle();
-      pair?.transmit.settle();
-    });
+    teardown.add(() => pair?.settle());
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
     await vhost.setOwner();
@@ -148,6 +159,7 @@ export class QueuePair {
       (translator === undefined ? 0n : bit(VIRTIO_F_ACCESS_PLATFORM)) |
       (inOrder ? bit(VIRTIO_F_IN_ORDER) : 0n);
     const features = agreeFeatures(await vhost.getFeatures(), options.backendHeaderSize, chosen);
+    if (options.takeOver !== undefined) checkSameRings(options.takeOver, features);
     await vhost.setFeatures(features);
     await vhost.setMemTable(memory);
     const iotlb = translator && (await Iotlb.open(vhost, translator, options.events.faulted));
@@ -158,7 +170,8 @@ export class QueuePair {
     }
 
     const eventIdx = (features & bit(VIRTIO_RING_F_EVENT_IDX)) !== 0n;
-    const ring = (queue: number, size: number, entries: number): DriverRing => {
+    const { journals } = options;
+    const ring = (queue: number, size: number, entries: number, journal?: RingJournal): DriverRing => {
       const { bytes } = splitRingLayout(size);
       const share = memory.allocate(bytes + size * entries * VRING_DESC_SIZE, undefined, {
         region: options.ringRegion,
@@ -175,12 +188,19 @@ export class QueuePair {
         eventIdx,
         inOrder,
         ...(indirect && { indirect }),
+        ...(journal && { journal }),
+        takeOver: options.takeOver !== undefined,
       });
     };
     const indirect = (features & bit(VIRTIO_RING_F_INDIRECT_DESC)) !== 0n;
     const rings = [
-      ring(VHOST_NET_VQ_RX, options.receiveSize, 0),
-      ring(VHOST_NET_VQ_TX, options.transmitSize, indirect ? tableEntries(pool.bufferSize) : 0),
+      ring(VHOST_NET_VQ_RX, options.receiveSize, 0, journals?.receive),
+      ring(
+        VHOST_NET_VQ_TX,
+        options.transmitSize,
+        indirect ? tableEntries(pool.bufferSize) : 0,
+        journals?.transmit,
+      ),
     ] as const;
     for (const [queue, ring] of rings.entries()) {
       await vhost.setVringNum(queue, ring.size);
@@ -217,7 +237,12 @@ export class QueuePair {
         maxBytes: options.maxBytes,
       }),
     );
+    if (options.takeOver !== undefined) {
+      made.#lostBuffers = made.receive.takeOver();
+      made.transmit.takeOver();
+    }
     pair = made;
+    made.#inherits = options.takeOver !== undefined;
     teardown.add(() => made.detach(VHOST_NET_VQ_RX, true));
     teardown.add(() => made.detach(VHOST_NET_VQ_TX, true));
     const { events } = options;
@@ -272,7 +297,7 @@ export class QueuePair {
       }
     } finally {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
-      stopped.settle(settle ? undefined : base);
+      if (!this.#inherits) stopped.settle(settle ? undefined : base);
     }
   }
 
@@ -308,6 +333,30 @@ export class QueuePair {
     await this.#vhost.setFeatures(this.#features);
     await this.#setAddresses(0);
     this.#logging = false;
+  }
+
+  /** Receive buffers of frames that another driver was taking when it ended. */
+  get lostBuffers(): number {
+    return this.#lostBuffers;
+  }
+
+  /** What was taken over is nobody else's any more. */
+  inherit(): void {
+    this.#inherits = false;
+  }
+
+  /** Leaves the rings to another process, after `detach`; what is in flight here is settled as abandoned. */
+  leave(): void {
+    this.#inherits = true;
+    this.settle();
+  }
+
+  /** Settles what no device will return any more. */
+  settle(): void {
+    for (const queue of [this.receive, this.transmit]) {
+      if (this.#inherits) queue.ring.leave();
+      queue.settle();
+    }
   }
 
   /** The kernel's worker that serves both queues, where one does and shows. */
@@ -350,6 +399,16 @@ function ringTierLedger(size: number): Ledger {
 /** The ring's addresses as a device takes them: user addresses, or those that its IOTLB translates. */
 function seenBy(iotlb: Iotlb | undefined, ring: DriverRing): RingAddresses {
   return iotlb === undefined ? ring.addresses : ring.guestAddresses;
+}
+
+/** Refuses features with which the rings would not mean what they did; who supplies the header does not matter to them. */
+function checkSameRings(before: bigint, now: bigint): void {
+  const other = ~bit(VHOST_NET_F_VIRTIO_NET_HDR);
+  if ((before & other) !== (now & other))
+    throw new VhostError(
+      'ERR_VHOST_UNSUPPORTED',
+      `the device must agree on features 0x${before.toString(16)}, as the one before; it offers 0x${now.toString(16)} of them`,
+    );
 }
 
 /** What a device has to offer: what every device of this package needs, and what was chosen beyond. */

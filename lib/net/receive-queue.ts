@@ -7,6 +7,7 @@ import { VhostError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { HEADER_SIZE, readNumBuffers } from './header.js';
+import { leftFrame } from './left-frame.js';
 
 export interface ReceiveQueueOptions {
   readonly ring: DriverRing;
@@ -112,9 +113,12 @@ export class ReceiveQueue {
     const { ring, ledger, pool, frames } = this;
     this.bytes = 0;
     if (this.corruption !== undefined) return 0;
+    // Should the program end before the frames are whole, another must not take the rest of one for a frame.
+    ring.journal.cut = undefined;
     const count = ring.reap(limit);
     if (count === 0) {
       this.corruption = ring.corruption;
+      ring.journal.cut = this.#missing;
       return 0;
     }
     ledger.complete(ring.heads, count);
@@ -146,6 +150,7 @@ export class ReceiveQueue {
     } else if (this.#missing > 0 && ring.reapable === 0)
       // vhost_add_used_n() publishes all buffers of a frame at once.
       this.#corrupt(count, count, `ended a frame ${this.#missing} buffers too early`);
+    ring.journal.cut = this.#missing;
     return taken;
   }
 
@@ -172,6 +177,29 @@ export class ReceiveQueue {
     this.corruption = undefined;
   }
 
+  /**
+   * Enters the buffers that another driver left posted in this ring. Frames that came meanwhile are there to be reaped, but
+   * for what belongs to a frame that the other was taking when it ended: how many buffers that are.
+   */
+  takeOver(): number {
+    const { ring, pool, ledger } = this;
+    const posted = ring.headsInFlight.map((head) => ({ head, ...leftFrame(ring, pool, head) }));
+    pool.takeOver(posted.flatMap(({ buffers }) => buffers));
+    ledger.stamp();
+    for (const { head, buffers } of posted) ledger.submit(head, pool.bufferSize, buffers[0]!);
+    const { cut = ring.reapable } = ring.journal;
+    let lost = 0;
+    while (lost < cut) {
+      const count = ring.reap(cut - lost);
+      if (count === 0) break;
+      ledger.complete(ring.heads, count);
+      this.#discard(0, count);
+      lost += count;
+    }
+    ring.journal.cut = 0;
+    return lost;
+  }
+
   #discard(from: number, count: number): void {
     const { pool, ledger } = this;
     for (let i = from; i < count; i++) {
@@ -190,5 +218,6 @@ export class ReceiveQueue {
   #dropPartial(): void {
     if (this.#missing > 0) this.pool.releaseFrame(this.#first);
     this.#missing = 0;
+    this.ring.journal.cut = 0;
   }
 }

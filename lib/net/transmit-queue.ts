@@ -6,6 +6,7 @@ import { VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { checkHeader, HEADER_SIZE, isSegmented } from './header.js';
+import { leftFrame } from './left-frame.js';
 
 /** 14 bytes of Ethernet and 65,536 of what a segment may carry. */
 export const MAX_SEGMENTED_FRAME = 65_550;
@@ -137,6 +138,22 @@ export class TransmitQueue {
     const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
     this.#release(count);
+  }
+
+  /** Enters the frames that another driver left in flight in this ring. */
+  takeOver(): void {
+    const { ring, pool, ledger } = this;
+    const frames = ring.headsInFlight.map((head) => ({ head, ...leftFrame(ring, pool, head) }));
+    pool.takeOver(frames.flatMap(({ buffers }) => buffers));
+    ledger.stamp();
+    for (const { head, buffers, lengths } of frames) {
+      for (const [i, buffer] of buffers.entries()) {
+        pool.length[buffer] = lengths[i]!;
+        pool.next[buffer] = buffers[i + 1] ?? -1;
+      }
+      const bytes = lengths.reduce((sum, length) => sum + length, 0);
+      ledger.submit(head, bytes, buffers[0]!);
+    }
   }
 
   #release(count: number): void {

@@ -220,6 +220,11 @@ export class DriverRing {
     };
   }
 
+  /** Where the ring remembers what another driver would have to know. */
+  get journal(): RingJournal {
+    return this.#journal;
+  }
+
   /** Descriptors that can be used now. */
   get free(): number {
     return this.#free;

@@ -8,6 +8,11 @@ export interface TapNicOptions extends Omit<NicOptions, 'tap'> {
   readonly tap?: Omit<TapOptions, 'name' | 'netns'>;
 }
 
+/** What ip(8) tells of a port of a bridge. */
+interface Port {
+  readonly linkinfo: { readonly info_slave_data: { readonly state: string } };
+}
+
 /**
  * A network namespace of one test: nothing in it touches the host's network, and with it goes all that was made in
  * it. No IPv6, so that no interface sends a frame of its own accord.
@@ -64,6 +69,12 @@ export class Namespace {
       `link set ${name} up`,
     ];
     command('ip', ['-n', this.name, '-batch', '-'], `${lines.join('\n')}\n`);
+  }
+
+  /** Whether every port of a bridge forwards: the kernel opens one some time after its carrier came. */
+  forwards(bridge: string): boolean {
+    const ports = JSON.parse(this.ip('-json', '-details', 'link', 'show', 'master', bridge));
+    return ports.every((port: Port) => port.linkinfo.info_slave_data.state === 'forwarding');
   }
 
   /** Frames that an interface dropped on their way to the program: its queue was full. */

@@ -110,8 +110,11 @@ export class FakeMemory implements MemorySurface {
     for (const user of this.users) user(entry, mapping.address, found.size);
     // Moves the bytes away: every view of the buffer has length 0 from here on, as after the native detach. Those of
     // another mapping of the file would have it too, and must not.
-    if (found.whole === undefined || --found.whole.mappings === 0)
-      structuredClone(found.mapping.buffer, { transfer: [found.mapping.buffer] });
+    if (found.whole === undefined || --found.whole.mappings === 0) {
+      const moved = structuredClone(found.mapping.buffer, { transfer: [found.mapping.buffer] });
+      // What is in a file stays there for whoever maps it next.
+      if (found.whole !== undefined) found.whole.buffer = moved;
+    }
     this.mappings.delete(mapping.address);
     this.unmapped.add(mapping.address);
     if (found.mapping.fd !== -1) {

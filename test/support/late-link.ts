@@ -4,11 +4,6 @@ import { until } from './until.js';
 
 let made = 0;
 
-/** What ip(8) tells of a port of a bridge. */
-interface Port {
-  readonly linkinfo: { readonly info_slave_data: { readonly state: string } };
-}
-
 /**
  * A link whose near end is a macvtap on a cable that holds frames back (netem), so that the kernel holds on to their
  * memory as long where it sends without copying; its far end is a tap, bridged to the other end of the cable.
@@ -49,10 +44,7 @@ export class LateLink {
   async openFar(options: Omit<NicOptions, 'tap'> = {}): Promise<Nic> {
     const nic = await Nic.open({ ...options, tap: { name: this.tap, netns: this.far.name } });
     try {
-      await until('both ports of the bridge forward', () => {
-        const ports = JSON.parse(this.far.ip('-json', '-details', 'link', 'show', 'master', 'switch'));
-        return ports.every((port: Port) => port.linkinfo.info_slave_data.state === 'forwarding');
-      });
+      await until('both ports of the bridge forward', () => this.far.forwards('switch'));
     } catch (error) {
       await nic.close();
       throw error;

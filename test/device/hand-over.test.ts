@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { HandOver, type InFlight, Nic, type ResumeOptions } from '../../lib/index.js';
+import { CountedReceiver, CountedSender, MARK } from '../support/counted-frames.js';
+import { Namespace } from '../support/device-namespace.js';
+import { resources } from '../support/process-resources.js';
+import { until, within } from '../support/until.js';
+import {
+  type HandOverPartyOptions,
+  IN,
+  OUT,
+  type PartyCommand,
+  type PartyReport,
+} from './programs/hand-over-party.js';
+
+const program = new URL('./programs/hand-over-party.js', import.meta.url);
+/** So little that frames always wait in the ring for their turn on the wire. */
+const SEND_BUFFER = 16_384;
+
+/** Another process that has the near Nic. */
+class Party {
+  readonly child: ChildProcess;
+  /** What it told last. */
+  report: PartyReport | undefined;
+
+  constructor(options: HandOverPartyOptions) {
+    this.child = fork(program, [JSON.stringify(options)]);
+    this.child.on('message', (report: PartyReport) => {
+      this.report = report;
+    });
+  }
+
+  tell(command: PartyCommand): void {
+    // A process that was just killed does not hear it, which is what the tests are about.
+    if (this.child.connected) this.child.send(command, () => {});
+  }
+
+  /** Gives what it has to whoever listens there, and ends; what it told at last. */
+  async give(path: string): Promise<PartyReport> {
+    const ended = once(this.child, 'exit');
+    this.tell({ give: path });
+    assert.deepEqual(await within('the process that gave ends', ended), [0, null]);
+    assert.equal(this.report!.left, true);
+    return this.report!;
+  }
+
+  /** Ends without a word; what it told at last. */
+  async kill(): Promise<PartyReport> {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    assert.deepEqual(await within('the process that was killed ends', ended), [null, 'SIGKILL']);
+    return this.report!;
+  }
+}
+
+describe('a Nic that is handed over while frames cross it', function () {
+  this.timeout(300_000);
+  let namespace: Namespace;
+  let folder: string;
+  let far: Nic;
+  const parties: Party[] = [];
+  const heirs: Nic[] = [];
+
+  /** Lets the near tap's frames out at a pace that keeps its ring filled. */
+  async function connect(): Promise<void> {
+    namespace.bridge('cable', 'tap-a', 'tap-b');
+    namespace.run(
+      ...(['tc', 'qdisc', 'add', 'dev', 'tap-b', 'root'] as const),
+      ...['tbf', 'rate', '1mbit', 'burst', '2kb', 'limit', '1mb'],
+    );
+    await until('both taps are connected', () => namespace.forwards('cable'));
+  }
+
+  function party(options: HandOverPartyOptions): Party {
+    const added = new Party(options);
+    parties.push(added);
+    return added;
+  }
+
+  /** Gives to a process that is about to listen. */
+  async function give(handOver: HandOver, path: string): Promise<void> {
+    await until('the next process takes it', () =>
+      handOver.give(path).then(
+        () => true,
+        (error: { code?: string }) => {
+          assert.match(error.code!, /^(ENOENT|ECONNREFUSED)$/);
+          return false;
+        },
+      ),
+    );
+  }
+
+  async function resume(handOver: HandOver, options?: ResumeOptions): Promise<Nic> {
+    const nic = await Nic.resume(handOver, options);
+    heirs.push(nic);
+    return nic;
+  }
+
+  beforeEach(async () => {
+    namespace = Namespace.add();
+    folder = mkdtempSync(join(tmpdir(), 'hand-over-'));
+    far = await namespace.nic('tap-b', { queueSize: 256 });
+  });
+  afterEach(async () => {
+    for (const { child } of parties.splice(0)) child.kill('SIGKILL');
+    for (const nic of heirs.splice(0)) await nic.close();
+    await namespace.remove();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('goes on in the same process with every frame of both directions, each once', async () => {
+    let near = await namespace.nic('tap-a', {
+      resumable: true,
+      queueSize: 64,
+      tap: { sendBuffer: SEND_BUFFER },
+    });
+    await connect();
+    const before = resources();
+    const back = new CountedSender(far, IN);
+    let sender = new CountedSender(near, OUT);
+    back.acknowledged = sender.acknowledged = 0;
+    const receiver = new CountedReceiver(far, OUT, { came: (next) => (sender.acknowledged = next) });
+    let replayed = 0;
+    let nearNext = 0;
+    for (let i = 0; i < 10; i++) {
+      const nearReceiver = new CountedReceiver(near, IN, {
+        next: nearNext,
+        came: (next) => (back.acknowledged = next),
+      });
+      const { next } = receiver;
+      await until('frames cross', () => receiver.next >= next + 200 && nearReceiver.next >= nearNext + 200);
+      await sender.stop();
+      const handOver = await near.handOver();
+      await nearReceiver.ended;
+      nearNext = nearReceiver.next;
+      near = await resume(handOver);
+      replayed += near.resumed!.replayed;
+      sender = new CountedSender(near, OUT, sender.next);
+      sender.acknowledged = receiver.next;
+    }
+    assert.ok(replayed > 0, 'frames were in flight');
+    await Promise.all([sender.stop(), back.stop()]);
+    const nearReceiver = new CountedReceiver(near, IN, { next: nearNext });
+    await until(
+      'all frames have come',
+      () => receiver.next === sender.next && nearReceiver.next === back.next,
+    );
+    const after = resources();
+    assert.equal(after.descriptors.length, before.descriptors.length);
+    assert.equal(after.mappings, before.mappings);
+    await far.close();
+    await receiver.ended;
+  });
+
+  it('goes on in another process, and in the next, with every frame of both directions, each once', async () => {
+    let at = party({
+      open: { namespace: namespace.name, tap: 'tap-a', sendBuffer: SEND_BUFFER },
+      nextOut: 0,
+      nextIn: 0,
+    });
+    await until('the first process has it', () => at.report !== undefined);
+    await connect();
+    const back = new CountedSender(far, IN);
+    const receiver = new CountedReceiver(far, OUT, { came: (next) => at.tell({ acknowledged: next }) });
+    at.tell({ acknowledged: 0 });
+    const acknowledging = setInterval(() => {
+      back.acknowledged = at.report?.nextIn ?? back.acknowledged;
+    }, 1);
+    try {
+      let replayed = 0;
+      for (let i = 0; i < 3; i++) {
+        const { next } = receiver;
+        const nearNext = at.report?.nextIn ?? 0;
+        await until(
+          'frames cross',
+          () => receiver.next >= next + 300 && (at.report?.nextIn ?? 0) >= nearNext + 300,
+        );
+        const [here, there] = [join(folder, `here-${i}`), join(folder, `there-${i}`)];
+        const taking = HandOver.take(here);
+        const left = await at.give(here);
+        // On its way it passes through this process, which only holds it.
+        const taken = await taking;
+        const { nextOut, nextIn } = left;
+        at = party({ take: there, nextOut, nextIn });
+        await give(taken, there);
+        await until('the next process has it', () => at.report !== undefined);
+        at.tell({ acknowledged: receiver.next });
+        replayed += at.report!.replayed;
+      }
+      assert.ok(replayed > 0, 'frames were in flight');
+      const here = join(folder, 'here');
+      const taking = HandOver.take(here);
+      const { nextOut, nextIn } = await at.give(here);
+      const near = await resume(await taking);
+      await back.stop();
+      const nearReceiver = new CountedReceiver(near, IN, { next: nextIn });
+      await until('all frames have come', () => receiver.next === nextOut && nearReceiver.next === back.next);
+    } finally {
+      clearInterval(acknowledging);
+    }
+    await far.close();
+    await receiver.ended;
+  });
+
+  /** Processes that are killed one after the other; what was in flight goes out again, or is told of. */
+  async function surviveKills(inFlight: InFlight): Promise<void> {
+    let at: Party | undefined;
+    const receiver = new CountedReceiver(far, OUT, {
+      again: inFlight === 'replay',
+      came: (next) => at?.tell({ acknowledged: next }),
+    });
+    let standby: HandOver | undefined;
+    let left = 0;
+    for (let i = 0; i < 3; i++) {
+      const path = join(folder, `party-${i}`);
+      const open = { namespace: namespace.name, tap: 'tap-a', sendBuffer: SEND_BUFFER };
+      const numbers = { nextOut: receiver.next, nextIn: 0 };
+      at = party(standby === undefined ? { open, ...numbers } : { take: path, ...numbers });
+      if (standby === undefined) {
+        await until('the process has it', () => at!.report !== undefined);
+        await connect();
+      } else await give(standby, path);
+      const here = join(folder, `standby-${i}`);
+      const taking = HandOver.take(here);
+      await until('the process has it', () => at!.report !== undefined);
+      at.tell({ standby: here });
+      standby = await within('the standby is given', taking);
+      const { next } = receiver;
+      at.tell({ acknowledged: next });
+      await until('frames cross', () => receiver.next >= next + 300);
+      const { completed } = await at.kill();
+
+      const heir = await resume(standby, { inFlight });
+      const { replayed, reported } = heir.resumed!;
+      left += replayed + reported.length;
+      const marks = receiver.marks;
+      await heir.send(OUT.frame(MARK));
+      await until('what was sent before has come', () => receiver.marks > marks);
+      assert.ok(receiver.next >= completed, `${completed} completed, ${receiver.next} came`);
+      const numbersReported = reported.map(({ frame }) => OUT.number(frame));
+      for (const [j, { frame }] of reported.entries()) {
+        OUT.check(numbersReported[0]! + j, frame);
+        // Beyond what came there is nothing that was not reported, and nothing between.
+        if (j === 0) assert.ok(numbersReported[0]! <= receiver.next, 'no frame is lost in silence');
+      }
+      receiver.next = Math.max(receiver.next, ...numbersReported.map((number) => number + 1));
+      standby = await heir.handOver();
+    }
+    assert.ok(left > 0, 'frames were in flight');
+    standby!.close();
+    await far.close();
+    await receiver.ended;
+  }
+
+  it('goes on after its process was killed, and sends again what was in flight', () =>
+    surviveKills('replay'));
+
+  it('goes on after its process was killed, and reports what was in flight', () => surviveKills('report'));
+});

@@ -1,0 +1,71 @@
+/**
+ * A process that has a Nic for a while: opens it or takes it from another process, sends counted frames and checks those
+ * that come, and gives it on, or is killed.
+ */
+import { HandOver, Nic } from '../../../lib/index.js';
+import { CountedReceiver, CountedSender } from '../../support/counted-frames.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+
+export interface HandOverPartyOptions {
+  /** Opens the tap in this namespace … */
+  readonly open?: { readonly namespace: string; readonly tap: string; readonly sendBuffer: number };
+  /** … or takes a Nic over at this path. */
+  readonly take?: string;
+  readonly nextOut: number;
+  readonly nextIn: number;
+}
+
+/** What the parent tells. */
+export type PartyCommand =
+  | { readonly acknowledged: number }
+  | { readonly give: string }
+  | { readonly standby: string };
+
+/** What the party tells. */
+export interface PartyReport {
+  readonly pid: number;
+  readonly nextOut: number;
+  readonly completed: number;
+  readonly nextIn: number;
+  readonly replayed: number;
+  readonly left?: true;
+}
+
+export const OUT = new NumberedFrames(200, 'a', 'b');
+export const IN = new NumberedFrames(200, 'b', 'a');
+
+async function main({ open, take, nextOut, nextIn }: HandOverPartyOptions): Promise<void> {
+  const nic = open
+    ? await Namespace.enter(open.namespace).nic(open.tap, {
+        resumable: true,
+        queueSize: 64,
+        tap: { sendBuffer: open.sendBuffer },
+      })
+    : await Nic.resume(await HandOver.take(take!));
+  const sender = new CountedSender(nic, OUT, nextOut);
+  const receiver = new CountedReceiver(nic, IN, { next: nextIn });
+  const report = (left?: true): void => {
+    const { next, completed } = sender;
+    const replayed = nic.resumed?.replayed ?? 0;
+    const told = { pid: process.pid, nextOut: next, completed, nextIn: receiver.next, replayed };
+    process.send!({ ...told, ...(left && { left }) } satisfies PartyReport);
+  };
+  const reporting = setInterval(report, 5);
+  process.on('message', async (command: PartyCommand) => {
+    if ('acknowledged' in command) sender.acknowledged = command.acknowledged;
+    else if ('standby' in command) await nic.standby().give(command.standby);
+    else {
+      await sender.stop();
+      clearInterval(reporting);
+      const handOver = await nic.handOver();
+      await receiver.ended;
+      await handOver.give(command.give);
+      report(true);
+      process.disconnect();
+    }
+  });
+}
+
+if (process.send !== undefined && process.argv[2] !== undefined)
+  await main(JSON.parse(process.argv[2]) as HandOverPartyOptions);
