@@ -25,7 +25,7 @@ import type { Teardown } from './teardown.js';
 import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
 /** Of so many batches at the ring tier, one tells how long it took. */
-const RING_TIER_TIMES = 64;
+const RING_TIER_TIMES = 256;
 /** Features that a program chooses. */
 const CHOSEN = bit(VIRTIO_F_ACCESS_PLATFORM) | bit(VIRTIO_F_IN_ORDER);
 /** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
