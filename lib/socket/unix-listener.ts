@@ -102,13 +102,16 @@ export class UnixListener {
     this.#readiness.referenced = false;
   }
 
-  /** Listens no more and removes the socket, unless another has taken its place. Idempotent. */
+  /** Listens no more and removes the socket where that may be done and it is still this one. Idempotent. */
   close(): void {
     if (this.#fd === -1) return;
     const fd = this.#fd;
     this.#fd = -1;
     this.#readiness.close();
-    if (this.#file === identity(this.path)) undo(() => unlinkSync(this.path));
+    // A process that gave up its privileges since may not be allowed to; then the next who listens there replaces it.
+    undo(() => {
+      if (this.#file === identity(this.path)) unlinkSync(this.path);
+    });
     this.#kernel.descriptor.close(fd);
   }
 }

@@ -9,6 +9,7 @@ import { ROOT } from '../setup.mjs';
  * @property {string[]} folders
  * @property {'host' | 'device'} where on this machine itself, or where a /dev/vhost-net is
  * @property {boolean} [zerocopy] the device completes large frames late
+ * @property {string[]} [needs] programs beside those that every test with a device needs
  * @property {number} timeout of a test that names none, in seconds; a device under emulation takes its time
  * @property {number} limit of the whole part, in seconds
  */
@@ -52,6 +53,15 @@ export const PARTS = [
     zerocopy: true,
     timeout: 300,
     limit: 1200,
+  },
+  {
+    name: 'guest',
+    title: 'tests with other programs at the other end',
+    folders: ['dist/test/guest'],
+    where: 'device',
+    needs: ['dpdk-testpmd', 'stdbuf'],
+    timeout: 900,
+    limit: 2400,
   },
 ];
 

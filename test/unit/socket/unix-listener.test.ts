@@ -79,6 +79,16 @@ describe('unix listener', () => {
     listener.close();
   });
 
+  it('closes though its socket can no longer be removed', () => {
+    const listener = UnixListener.listen(kernel, path, byteFraming);
+    // What lstat(2) and unlink(2) refuse otherwise than with ENOENT.
+    renameSync(folder.path, `${folder.path}.old`);
+    writeFileSync(folder.path, 'no folder');
+    listener.close();
+    rmSync(folder.path);
+    renameSync(`${folder.path}.old`, folder.path);
+  });
+
   it('leaves nothing behind where it cannot be set up', () => {
     assert.throws(() => UnixListener.listen(kernel, path, byteFraming, { mode: 0o1777 }), {
       code: 'ERR_VHOST_OUT_OF_RANGE',

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { chownSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Nic, remoteBackend, VhostUserClient } from '../../lib/index.js';
+import { Flow, run } from '../support/device-flow.js';
+import { Namespace } from '../support/device-namespace.js';
+import { NumberedFrames } from '../support/numbered-frames.js';
+import { ProxyProcess } from '../support/proxy-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { until, within } from '../support/until.js';
+
+const FRAMES = 50_000;
+const NOBODY = 65_534;
+
+describe('vhost-user: a Nic over the client, over the proxy, over the kernel’s device', function () {
+  this.timeout(600_000);
+  let folder: ReturnType<typeof temporaryFolder>;
+  let socket: string;
+  let namespace: Namespace;
+  let proxy: ProxyProcess;
+  let near: Nic;
+  let far: Nic;
+  const errors: Error[] = [];
+
+  async function startProxy(...more: string[]): Promise<void> {
+    proxy = await ProxyProcess.start(
+      '--socket',
+      socket,
+      '--tap',
+      'tap-a',
+      '--netns',
+      namespace.name,
+      ...more,
+    );
+    namespace.ip('link', 'set', 'tap-a', 'master', 'cable');
+  }
+
+  beforeEach(async () => {
+    folder = temporaryFolder();
+    // The proxy removes its socket as the user that it has become.
+    chownSync(folder.path, NOBODY, NOBODY);
+    socket = join(folder.path, 'socket');
+    namespace = Namespace.add();
+    far = await namespace.nic('tap-b');
+    namespace.bridge('cable', 'tap-b');
+    await startProxy('--user', String(NOBODY), '--group', String(NOBODY));
+    const vhost = await VhostUserClient.connect({ path: socket });
+    near = await Nic.open({ vhost, backend: remoteBackend() });
+    errors.length = 0;
+    near.on('error', (error) => errors.push(error));
+  });
+  afterEach(async () => {
+    await near.close();
+    await proxy.end();
+    await namespace.remove();
+    folder.remove();
+  });
+
+  it(`carries ${FRAMES} frames each way, every byte of them, in order`, async () => {
+    await run(
+      new Flow(near, far, new NumberedFrames(60, 'a', 'b'), FRAMES),
+      new Flow(far, near, new NumberedFrames(60, 'b', 'a'), FRAMES),
+    );
+    const { submitted, completed, abandoned, inFlight } = near.stats().transmit;
+    assert.deepEqual(
+      { submitted, completed, abandoned, inFlight },
+      { submitted: FRAMES, completed: FRAMES, abandoned: 0, inFlight: 0 },
+    );
+    assert.deepEqual(errors, []);
+  });
+
+  it('goes on without root’s privileges, and lets no frame through its own process', async () => {
+    const status = readFileSync(`/proc/${proxy.pid}/status`, 'utf8');
+    assert.match(status, new RegExp(`^Uid:\\t${NOBODY}\\t${NOBODY}\\t${NOBODY}\\t${NOBODY}$`, 'm'));
+    assert.match(status, new RegExp(`^Gid:\\t${NOBODY}\\t${NOBODY}\\t${NOBODY}\\t${NOBODY}$`, 'm'));
+    assert.match(status, /^CapEff:\t0+$/m);
+    assert.match(status, /^CapPrm:\t0+$/m);
+    const calls = (): number =>
+      Number(/^syscr: (\d+)$/m.exec(readFileSync(`/proc/${proxy.pid}/io`, 'utf8'))![1]) +
+      Number(/^syscw: (\d+)$/m.exec(readFileSync(`/proc/${proxy.pid}/io`, 'utf8'))![1]);
+    const before = calls();
+    await run(new Flow(near, far, new NumberedFrames(60, 'a', 'b'), 10_000));
+    assert.ok(calls() - before < 100, `${calls() - before} reads and writes for 10,000 frames`);
+  });
+
+  it('serves one program at a time, and the next as the first', async () => {
+    await assert.rejects(VhostUserClient.connect({ path: socket }));
+    await near.close();
+    for (let turn = 0; turn < 3; turn++) {
+      await until('the proxy is free', () => (proxy.said.match(/disconnected/g) ?? []).length > turn);
+      const vhost = await VhostUserClient.connect({ path: socket });
+      near = await Nic.open({ vhost, backend: remoteBackend() });
+      await run(
+        new Flow(near, far, new NumberedFrames(60, 'a', 'b'), 1000),
+        new Flow(far, near, new NumberedFrames(60, 'b', 'a'), 1000),
+      );
+      if (turn < 2) await near.close();
+    }
+  });
+
+  it('goes on where it was when the proxy is killed and started again', async () => {
+    const frames = new NumberedFrames(60, 'a', 'b');
+    await run(new Flow(near, far, frames, 1000));
+    await proxy.end('SIGKILL');
+    await until('the Nic hears of it', () => errors.length > 0);
+    // Posted while nobody serves the ring.
+    await startProxy('--user', String(NOBODY), '--group', String(NOBODY));
+    await within('the Nic is attached again', near.attach());
+    await run(new Flow(near, far, frames, 1000), new Flow(far, near, new NumberedFrames(60, 'b', 'a'), 1000));
+    const { submitted, completed, abandoned, inFlight } = near.stats().transmit;
+    assert.equal(inFlight, 0);
+    assert.equal(submitted, completed + abandoned);
+    assert.equal(submitted, 2000);
+  });
+
+  it('ends by SIGTERM with status 0, and takes its socket and its tap with it', async () => {
+    assert.equal(await proxy.end(), 0);
+    assert.doesNotMatch(namespace.ip('link'), /tap-a/);
+    await assert.rejects(VhostUserClient.connect({ path: socket }), { code: 'ENOENT' });
+  });
+});

@@ -1,0 +1,48 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { until } from './until.js';
+
+const command = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+
+/** `vhost-net proxy` in a process of its own. */
+export class ProxyProcess {
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  #said = '';
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.pid = child.pid!;
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#said += text;
+    });
+  }
+
+  /** Starts it and waits until it listens. */
+  static async start(...args: string[]): Promise<ProxyProcess> {
+    const child = spawn(process.execPath, [command, 'proxy', ...args], {
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
+    const proxy = new ProxyProcess(child);
+    await until('the proxy listens', () => {
+      if (child.exitCode !== null) throw new Error(`the proxy ended: ${proxy.said}`);
+      return /listening/.test(proxy.said);
+    });
+    return proxy;
+  }
+
+  /** All that it has said so far. */
+  get said(): string {
+    return this.#said;
+  }
+
+  /** Ends it and waits for that; its status, `null` where it was killed. */
+  async end(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<number | null> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    const [status] = await ended;
+    return status as number | null;
+  }
+}
