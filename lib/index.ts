@@ -52,3 +52,4 @@ export {
 } from './vring/device-ring.js';
 export { DriverRing, type DriverRingOptions } from './vring/driver-ring.js';
 export { splitRingLayout } from './vring/layout.js';
+export { RingJournal } from './vring/ring-journal.js';

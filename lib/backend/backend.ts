@@ -37,6 +37,11 @@ export interface Backend {
   /** What may come with the header of a received frame, and what a frame with a header may ask for. */
   readonly offloads: readonly Offload[];
   readonly linkState: LinkState;
+  /**
+   * Agrees anew on `offloads` (TUNSETOFFLOAD): those listed, or all that the kernel knows; what was agreed. Absent where
+   * they are as they were when it was opened.
+   */
+  readonly setOffloads?: ((wanted: boolean | readonly Offload[]) => readonly Offload[]) | undefined;
   /** Whether the interface behind the descriptor still exists. */
   alive(): boolean;
   /**

@@ -12,6 +12,8 @@ export interface OpenBackendParts {
   readonly interface: NetworkInterface;
   readonly headerSize: number;
   readonly offloads: readonly Offload[];
+  /** Agrees on other offloads; absent where that is not to be had. */
+  readonly agree?: (wanted: boolean | readonly Offload[]) => readonly Offload[];
   readonly linkState: LinkState;
   /** Throws where the interface is gone. */
   readonly probe: () => void;
@@ -24,14 +26,15 @@ export class OpenBackend implements Backend {
   readonly kind: BackendKind;
   readonly interface: NetworkInterface;
   readonly headerSize: number;
-  readonly offloads: readonly Offload[];
   readonly linkState: LinkState;
+  readonly setOffloads: Backend['setOffloads'];
   readonly #kernel: Kernel;
   readonly #probe: () => void;
   readonly #switchQueue: OpenBackendParts['switchQueue'];
   /** Queues that were switched off. */
   readonly #off = new Set<number>();
   #queues: readonly number[];
+  #offloads: readonly Offload[];
 
   constructor(parts: OpenBackendParts) {
     this.#kernel = parts.kernel;
@@ -41,12 +44,18 @@ export class OpenBackend implements Backend {
     this.kind = parts.kind;
     this.interface = parts.interface;
     this.headerSize = parts.headerSize;
-    this.offloads = parts.offloads;
+    this.#offloads = parts.offloads;
     this.linkState = parts.linkState;
+    const { agree } = parts;
+    this.setOffloads = agree && ((wanted) => (this.#offloads = agree(wanted)));
   }
 
   get fd(): number {
     return this.#queues[0] ?? -1;
+  }
+
+  get offloads(): readonly Offload[] {
+    return this.#offloads;
   }
 
   get queues(): readonly number[] {

@@ -31,6 +31,7 @@ export function tapBackend({ headed, multiQueue, offloads, ...parts }: TapBacken
     ...parts,
     headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
     offloads: offloads === undefined ? [] : agreeOffloads(kernel, first, offloads),
+    ...(headed && { agree: (wanted) => agreeOffloads(kernel, first, wanted) }),
     linkState: tapLinkState(kernel),
     probe: () => kernel.tun.getIff(first),
     ...(multiQueue && {

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
-import type { Backend } from '../backend/backend.js';
+import type { Backend, Offload } from '../backend/backend.js';
 import type { BackendOptions } from '../backend/open.js';
 import type { Budget } from '../completion/budget.js';
 import { BusyPoll } from '../completion/busy-poll.js';
@@ -241,6 +241,11 @@ export class Nic extends EventEmitter<NicEventMap> {
     return this.#traffic[0]!.pair.iotlb;
   }
 
+  /** What received frames may leave to this side, as agreed with the backend: checksums, segments of up to 64 KiB. */
+  get offloads(): readonly Offload[] {
+    return this.backend.offloads;
+  }
+
   /** What was found where the `Nic` was made by `resume`. */
   get resumed(): Resumed | undefined {
     return this.#resumed;
@@ -330,6 +335,27 @@ export class Nic extends EventEmitter<NicEventMap> {
    */
   swapBackend(backend: BackendOptions | Backend): Promise<void> {
     return this.attach(backend);
+  }
+
+  /**
+   * Agrees on what received frames may leave to this side, while traffic runs (TUNSETOFFLOAD, a guest's
+   * VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET): those listed, all that the kernel knows (`true`) or none; resolves with what was
+   * agreed. Frames that are on their way may still come as before. ERR_VHOST_OUT_OF_RANGE: the receive buffers could not
+   * hold the longest. ERR_VHOST_UNSUPPORTED: the backend is what it is since it was opened.
+   */
+  setOffloads(wanted: boolean | readonly Offload[]): Promise<readonly Offload[]> {
+    return this.#exclusively(async () => {
+      const { backend } = this;
+      if (backend.setOffloads === undefined)
+        throw new VhostError(
+          'ERR_VHOST_UNSUPPORTED',
+          `the offloads of a ${backend.kind} are not to be changed`,
+        );
+      // What is no list at all, the backend refuses.
+      const segments = wanted === true || (Array.isArray(wanted) && wanted.some((each) => each !== 'csum'));
+      for (const traffic of this.#traffic) traffic.checkHolds(backend, segments);
+      return backend.setOffloads(wanted);
+    });
   }
 
   /**

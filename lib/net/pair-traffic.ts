@@ -80,12 +80,20 @@ export class PairTraffic {
     }
   }
 
+  /** Refuses a backend whose longest frame, a segment to be cut or not, the receive ring could never hold. */
+  checkHolds({ interface: { mtu } }: Backend, segments: boolean): void {
+    this.pair.receive.checkHolds(segments ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD);
+  }
+
   /** Starts both queues on the pair's own queue of a backend, with whatever is posted already. */
   async attach(backend: Backend): Promise<void> {
     const { pair } = this;
     await this.#telling(pair.carryHeader(backend.headerSize));
     pair.transmit.mtu = backend.interface.mtu;
-    pair.receive.checkHolds(longestFrame(backend));
+    this.checkHolds(
+      backend,
+      backend.offloads.some((offload) => offload !== 'csum'),
+    );
     for (const queue of QUEUES) this.#failures[queue] = undefined;
     this.sender.resume();
     this.receiver.resume();
@@ -128,9 +136,4 @@ export class PairTraffic {
       throw tellPair(error, this.index);
     });
   }
-}
-
-/** Bytes of the longest frame that a backend may deliver. */
-function longestFrame({ offloads, interface: { mtu } }: Backend): number {
-  return offloads.some((offload) => offload !== 'csum') ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD;
 }

@@ -105,7 +105,7 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     ...device,
     ...errand,
     zerocopy: part.zerocopy ?? false,
-    needs: ['ip', 'ping', 'tc', ...(part.needs ?? [])],
+    needs: ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])],
     // What stands here is this machine's own, so that the record outlives the VM.
     env: { ...process.env, VHOST_SCRATCH: scratch, VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0' },
     onProgress: say,
