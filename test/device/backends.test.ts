@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
-import { hostKernel, Nic, type NicOptions, openBackend } from '../../lib/index.js';
+import { hostKernel, Nic, type NicOptions, type NicPair, openBackend } from '../../lib/index.js';
 import { Namespace } from '../support/device-namespace.js';
 import { NumberedFrames } from '../support/numbered-frames.js';
 import { within } from '../support/until.js';
@@ -11,7 +11,13 @@ const IFF_VNET_HDR = 0x4000;
 let macvtaps = 0;
 
 /** Sends frames from one `Nic` and compares what comes out of another. */
-async function cross(from: Nic, to: Nic, frames: NumberedFrames, first = 0, count = 50): Promise<void> {
+async function cross(
+  from: Nic | NicPair,
+  to: Nic,
+  frames: NumberedFrames,
+  first = 0,
+  count = 50,
+): Promise<void> {
   const crossing = (async () => {
     let next = first;
     for await (const batch of to.receive()) {
@@ -83,27 +89,38 @@ describe('backends', function () {
     await cross(far, near, back());
   });
 
-  it('carries frames both ways over a macvtap, of the namespace where it is', async () => {
+  function addMacvtap(): string {
     const name = `macvtap-b${++macvtaps}`;
     namespace.ip(
-      'link',
-      'add',
-      'link',
-      'near',
-      'name',
-      name,
-      'address',
-      '02:00:00:00:00:0b',
-      'type',
-      'macvtap',
-      'mode',
-      'bridge',
+      ...['link', 'add', 'link', 'near', 'name', name, 'address', '02:00:00:00:00:0b'],
+      ...['type', 'macvtap', 'mode', 'bridge'],
     );
+    return name;
+  }
+
+  it('carries frames both ways over a macvtap, of the namespace where it is', async () => {
+    const name = addMacvtap();
     const near = await open({ macvtap: { name, netns: netns() } });
     const far = await open({ packet: { name: 'far', netns: netns() } });
     assert.deepEqual([near.backend.kind, near.backend.interface.mac], ['macvtap', '02:00:00:00:00:0b']);
     await cross(near, far, back());
     await cross(far, near, there());
+  });
+
+  it('carries frames both ways over the queue pairs of a macvtap, which come and go', async () => {
+    const near = await open({ macvtap: { name: addMacvtap(), netns: netns() }, queuePairs: 3 });
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    for (const [i, pair] of near.pairs.entries()) {
+      await cross(pair, far, back(), 50 * i);
+      await cross(far, near, there(), 50 * i);
+    }
+    await near.pairs[1]!.disable();
+    await assert.rejects(near.pairs[1]!.send(new Uint8Array(60)), { code: 'ERR_VHOST_DISABLED' });
+    for (const pair of [near.pairs[0]!, near.pairs[2]!]) await cross(pair, far, back(), 200);
+    await cross(far, near, there(), 200);
+    await near.pairs[1]!.enable();
+    await cross(near.pairs[1]!, far, back(), 300);
+    await cross(far, near, there(), 300);
   });
 
   it('sets MTU, address and persistence of a tap, and finds it again', async () => {
