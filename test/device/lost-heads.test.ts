@@ -14,6 +14,9 @@ const LENGTH = 60;
 const toB = new NumberedFrames(LENGTH, 'a', 'b');
 const batch = (count: number): Uint8Array[] => Array.from({ length: count }, (_, i) => toB.frame(i));
 
+/** Sent without being copied, what no interface takes is given back: two of the losses do not happen then. */
+const { zeroCopy = false } = KernelVhost.capabilities();
+
 /** What a device does not give back, and what it swallows, by itself or because of what it was given. */
 describe('heads that never come back', function () {
   this.timeout(300_000);
@@ -77,9 +80,11 @@ describe('heads that never come back', function () {
     postRaw(a, 8, false);
     const behind = a.submit(batch(4));
     assert.deepEqual(await a.reclaim({ deadline: 100 }), { lost: 0, abandoned: 0 });
-    assert.equal(behind.pending, 4);
-    assert.deepEqual(await a.reclaim({ deadline: 100, untaken: 'abandon' }), { lost: 0, abandoned: 5 });
-    assert.deepEqual(behind.result, { completed: 0, abandoned: 4, withdrawn: 0 });
+    const stuck = zeroCopy ? 0 : 4;
+    assert.equal(behind.pending, stuck);
+    const given = stuck === 0 ? 0 : stuck + 1;
+    assert.deepEqual(await a.reclaim({ deadline: 100, untaken: 'abandon' }), { lost: 0, abandoned: given });
+    assert.deepEqual(behind.result, { completed: 4 - stuck, abandoned: stuck, withdrawn: 0 });
     assert.deepEqual(await a.submit(batch(4)).completed, { completed: 4, abandoned: 0, withdrawn: 0 });
     assert.deepEqual(losses, []);
   });
@@ -92,14 +97,15 @@ describe('heads that never come back', function () {
     const submission = a.submit(batch(10));
     const end = Date.now() + DEADLINE;
     while (vhost.getVringBase(TX) !== 10) assert.ok(Date.now() < end, 'the device takes them');
-    assert.deepEqual(await submission.completed, { completed: 0, abandoned: 10, withdrawn: 0 });
+    const lost = zeroCopy ? 0 : 10;
+    assert.deepEqual(await submission.completed, { completed: 10 - lost, abandoned: lost, withdrawn: 0 });
     const [error] = await within('the error is told', errored);
     assert.equal(error.code, 'ERR_VHOST_BACKEND_GONE');
     assert.deepEqual(
       losses.filter(({ queue }) => queue === TX),
-      [{ pair: 0, queue: TX, count: 10 }],
+      zeroCopy ? [] : [{ pair: 0, queue: TX, count: lost }],
     );
-    assert.equal(a.stats().transmit.lost, 10);
+    assert.equal(a.stats().transmit.lost, lost);
   });
 
   it('are none of those given to a tap that is down: they complete, and nobody has them', async () => {
