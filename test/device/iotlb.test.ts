@@ -262,7 +262,8 @@ describe('IOTLB: a Nic whose addresses are translated', function () {
       assert.equal(faults, 0);
       assert.ok(invalidations > FRAMES / 100, `${invalidations} ranges were taken back`);
       assert.ok(misses > invalidations / 10, `of ${invalidations} taken back, ${misses} were missed`);
-      assert.ok(updates >= misses);
+      // A miss that the device repeats with each kick is answered once.
+      assert.ok(updates > invalidations / 10, `${updates} updates answered ${misses} misses`);
     }
     assert.equal(namespace.dropped('tap-a') + namespace.dropped('tap-b'), 0);
   });
