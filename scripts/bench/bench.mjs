@@ -16,10 +16,9 @@ import { codeOf, VmError } from '../vm/errors.mjs';
 import { needPrograms } from '../vm/packages.mjs';
 import { runWithDevice } from '../vm/run.mjs';
 import { charts } from './chart.mjs';
+import { isWanted } from './compare.mjs';
+import { TESTPMD_MODES } from './programs.mjs';
 import { table } from './table.mjs';
-
-/** What names the peer that is installed only where it is to run. */
-const TESTPMD = 'testpmd';
 
 const HELP = `Usage: npm run bench [-- OPTION…]
 
@@ -74,8 +73,8 @@ async function main(argv) {
   };
   await setUp(say);
   const words = peer ?? [];
-  const testpmd =
-    words.length === 0 || words.some((word) => word.includes(TESTPMD) || TESTPMD.includes(word));
+  // A large package, which other peers do without.
+  const testpmd = TESTPMD_MODES.some((mode) => isWanted(`testpmd ${mode}`, words));
   const peers = testpmd ? ['dpdk-testpmd'] : [];
   await needPrograms(['cc', ...peers], say);
   const folder = await mkdtemp(join(tmpdir(), 'vhost-net-bench-'));

@@ -47,6 +47,11 @@ const FRIENDLY_PART = 0.7;
  */
 /** @typedef {{pairs: number, seconds: number, peers: string[], say: (message: string) => void, limit: string}} Context */
 
+/** Whether a peer is to run, by the words that name peers. @param {string} peer @param {string[]} words */
+export function isWanted(peer, words) {
+  return words.length === 0 || words.some((word) => peer.includes(word));
+}
+
 /**
  * Lets every contender of a work start, take turns, and end; a row for each tier of ours against each peer.
  *
@@ -55,10 +60,7 @@ const FRIENDLY_PART = 0.7;
  * @returns {Promise<Row[]>}
  */
 export async function compare(work, context) {
-  const entries = work.entries.filter(
-    ({ ours, name }) =>
-      ours || context.peers.length === 0 || context.peers.some((peer) => name.includes(peer)),
-  );
+  const entries = work.entries.filter(({ ours, name }) => ours || isWanted(name, context.peers));
   if (entries.every(({ ours }) => ours) && work.entries.some(({ ours }) => !ours)) return [];
   const taps = new Taps();
   /** @type {Contender[]} */

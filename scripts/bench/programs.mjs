@@ -30,10 +30,13 @@ function node(path, args) {
   return [process.execPath, fileURLToPath(new URL(path, import.meta.url)), ...args.map(String)];
 }
 
+/** The forwarding modes of testpmd that works use; the peer is named `testpmd` and its mode. */
+export const TESTPMD_MODES = /** @type {const} */ (['txonly', 'rxonly', 'macswap', 'io']);
+
 /**
  * dpdk-testpmd on virtio-user over /dev/vhost-net, one port for each tap.
  *
- * @param {string} mode its forwarding mode
+ * @param {(typeof TESTPMD_MODES)[number]} mode its forwarding mode
  * @param {string[]} taps
  * @param {...string} more of its options
  */

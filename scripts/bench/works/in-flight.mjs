@@ -1,6 +1,5 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
 import { ours } from '../programs.mjs';
+import { countSent } from './transmit.mjs';
 
 /**
  * Frames out with more or fewer in flight, against 256 of them: what it costs to account for many.
@@ -21,7 +20,6 @@ export function inFlight() {
       })),
       { name: 'own 256', command: sending(256) },
     ],
-    measure: (contender, seconds) =>
-      countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
+    measure: countSent,
   };
 }

@@ -1,6 +1,5 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
 import { ours } from '../programs.mjs';
+import { countSent } from './transmit.mjs';
 
 /**
  * Frames out on several queue pairs, each with a worker of the kernel, driven by one thread, against one pair.
@@ -20,7 +19,6 @@ export function queuePairs() {
       })),
       { name: 'own 1 pair', command: (tap) => ours('transmit', tap, 60) },
     ],
-    measure: (contender, seconds) =>
-      countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
+    measure: countSent,
   };
 }

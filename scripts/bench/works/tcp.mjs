@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeRows } from '../compare.mjs';
+import { isWanted, makeRows } from '../compare.mjs';
 import { BenchError, Contender } from '../contender.mjs';
 import { perMillion, takeTurns } from '../duel.mjs';
 import { Namespaces } from '../namespaces.mjs';
@@ -31,7 +31,7 @@ export const tcp = {
         goal: 2.5,
       },
       { name: 'kernel bridge', link: throughBridge, goal: 0.5 },
-    ].filter(({ ours: own, name }) => own || peers.length === 0 || peers.some((peer) => name.includes(peer)));
+    ].filter(({ ours: own, name }) => own || isWanted(name, peers));
     const namespaces = new Namespaces();
     /** @type {Contender[]} */
     const contenders = [];

@@ -3,6 +3,10 @@ import { interfaceCounter } from '../interface-counters.mjs';
 import { ours, peer, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
+/** What came out of the tap. @type {import('../compare.mjs').Work['measure']} */
+export const countSent = (contender, seconds) =>
+  countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets'));
+
 /**
  * Frames of one size out to a tap, as many as go.
  *
@@ -35,7 +39,6 @@ export function transmit(size, limit) {
           ]
         : []),
     ],
-    measure: (contender, seconds) =>
-      countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
+    measure: countSent,
   };
 }
