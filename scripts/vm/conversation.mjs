@@ -28,7 +28,7 @@ import { Control, MarkedStream } from './ports.mjs';
  */
 
 // Under emulation, on a machine that is busy with other things, a start has been seen to take half a minute.
-const START_PATIENCE = 240_000;
+const START_PATIENCE = 80_000;
 // Once the command has ended, its last output is on the way; then silence of this length means it will not come.
 const FLUSH_PATIENCE = 10_000;
 // What an interrupted command may take to tidy up.
@@ -181,6 +181,8 @@ class Conversation {
   /** @param {VmError} error */
   #lose(error) {
     if (this.#status !== undefined && this.#isComplete()) this.#finish(this.#status);
+    else if (error.code === 'ERR_VM_PANIC' && !this.#ready)
+      this.#reject(new VmError('ERR_VM_START', `the VM did not start: ${error.message}`));
     else this.#reject(error);
   }
 

@@ -2,7 +2,7 @@ import { mkdir, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { cacheFolder, exists, makeOnce } from './cache.mjs';
 import { VmError } from './errors.mjs';
-import { resolvePackage, unpackPackage } from './packages.mjs';
+import { resolvePackage, unpackPackage, updateLists } from './packages.mjs';
 
 /** @typedef {import('./packages.mjs').Say} Say */
 /**
@@ -36,15 +36,35 @@ export async function findKernel(wanted, say) {
   const series = wanted ?? DEFAULT_KERNEL;
   if (!/^\d+\.\d+$/.test(series)) return kernelAt(resolve(series));
   const pattern = new RegExp(`^linux-image-${series.replace('.', '\\.')}\\.`);
+  const fallback = wanted === undefined ? /^linux-image-\d/ : undefined;
   const found =
     (await packagedKernel(series, pattern, say)) ??
-    (wanted === undefined ? await packagedKernel(series, /^linux-image-\d/, say) : undefined);
+    (fallback && (await keptKernel(fallback))) ??
+    // Lists that lack a series may be lists that were never fetched whole.
+    ((await updateLists(say)) ? await packagedKernel(series, pattern, say) : undefined) ??
+    (fallback && (await packagedKernel(series, fallback, say)));
   if (found) return found;
   throw new VmError(
     'ERR_VM_KERNEL',
     `no package brings a ${series} kernel here. Update the lists (sudo apt-get update), choose another series, ` +
       'or name an image: --kernel PATH',
   );
+}
+
+function keptKernels() {
+  return join(cacheFolder(), 'kernels');
+}
+
+/**
+ * @param {RegExp} pattern
+ * @returns {Promise<Kernel | undefined>} the newest that was unpacked before
+ */
+async function keptKernel(pattern) {
+  const entries = await readdir(keptKernels()).catch(() => []);
+  const [newest] = entries
+    .filter((name) => pattern.test(name) && !name.includes('.draft'))
+    .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
+  return newest ? kernelIn(join(keptKernels(), newest)) : undefined;
 }
 
 /**
@@ -54,17 +74,13 @@ export async function findKernel(wanted, say) {
  * @returns {Promise<Kernel | undefined>}
  */
 async function packagedKernel(series, pattern, say) {
-  const kept = join(cacheFolder(), 'kernels');
-  const entries = await readdir(kept).catch(() => []);
-  const [newest] = entries
-    .filter((name) => pattern.test(name) && !name.includes('.draft'))
-    .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
-  if (newest) return kernelIn(join(kept, newest));
+  const kept = await keptKernel(pattern);
+  if (kept) return kept;
   say(`looking for a ${series} kernel`);
   const name = await resolvePackage(kernelPackages(series), pattern, say);
   if (!name) return undefined;
-  const folder = join(kept, name);
-  await mkdir(kept, { recursive: true });
+  const folder = join(keptKernels(), name);
+  await mkdir(keptKernels(), { recursive: true });
   await makeOnce(folder, async (draft) => {
     await unpackPackage(name, draft, say);
     // Ubuntu keeps the modules in a package of their own.

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive } from './cache.mjs';
 import { errandArchive, makeMark } from './command.mjs';
 import { converse } from './conversation.mjs';
-import { VmError } from './errors.mjs';
+import { codeOf, VmError } from './errors.mjs';
 import { listenPort } from './ports.mjs';
 import { qemuArguments } from './qemu.mjs';
 import { shareFiles } from './share.mjs';
@@ -54,15 +54,45 @@ export async function sweepRunFolders() {
 }
 
 /**
+ * @typedef {object} Run
+ * @property {string} folder of its own
+ * @property {number} timeout in seconds
+ * @property {AbortSignal | undefined} signal
+ */
+
+/**
  * Boots a VM for one command, and takes it away again.
  *
  * @param {Boot} boot
  * @param {import('./command.mjs').Errand} errand
  * @param {Streams} streams
- * @param {{folder: string, timeout: number, signal: AbortSignal | undefined}} run
+ * @param {Run} run
  * @returns {Promise<Outcome>}
  */
-export async function runMachine(boot, errand, streams, { folder, timeout, signal }) {
+export async function runMachine(boot, errand, streams, run) {
+  // QEMU that emulates several CPUs may execute code while the kernel patches it (jump labels, at the end of a boot),
+  // which ends in a panic or in silence. The command has not begun by then.
+  const boots = boot.accel === 'tcg' ? 3 : 1;
+  for (let left = boots - 1; ; left -= 1) {
+    const folder = await mkdtemp(join(run.folder, 'boot-'));
+    try {
+      return await bootMachine(boot, errand, streams, { ...run, folder });
+    } catch (error) {
+      if (codeOf(error) !== 'ERR_VM_START' || left === 0 || run.signal?.aborted) throw error;
+      boot.say('it did not start; trying again');
+    }
+  }
+}
+
+/**
+ * @param {Boot} boot
+ * @param {import('./command.mjs').Errand} errand
+ * @param {Streams} streams
+ * @param {Run} run
+ * @returns {Promise<Outcome>}
+ * @throws {VmError} ERR_VM_START where the kernel did not get as far as the command
+ */
+async function bootMachine(boot, errand, streams, { folder, timeout, signal }) {
   const mark = makeMark();
   const initrd = join(folder, 'initrd');
   const consoleFile = join(folder, 'console');

@@ -81,11 +81,21 @@ async function known(names, say) {
     return names.filter((_, index) => answers[index]);
   };
   const found = await look();
-  if (found.length > 0 || process.getuid?.() !== 0) return found;
   // A fresh container image comes without package lists.
+  return found.length === 0 && (await updateLists(say)) ? look() : found;
+}
+
+/**
+ * Fetches the package lists, where this user may.
+ *
+ * @param {Say} say
+ * @returns {Promise<boolean>} whether they are fresh
+ */
+export async function updateLists(say) {
+  if (process.getuid?.() !== 0) return false;
   say('updating the package lists');
   await aptGet(['update'], 'apt-get update');
-  return look();
+  return true;
 }
 
 /**

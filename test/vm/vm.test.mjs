@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { findProgram } from '../../scripts/vm/programs.mjs';
 import { runWithDevice } from '../../scripts/vm/run.mjs';
 
 const CLI = fileURLToPath(new URL('../../scripts/vm/vm.mjs', import.meta.url));
@@ -94,7 +95,8 @@ async function startCommand() {
     },
   );
   assert(child.pid);
-  assert.equal(String(await once(child.stdout, 'data')), 'up\n');
+  const ended = once(child, 'exit').then((how) => assert.fail(`ended before the command began: ${how}`));
+  assert.equal(String(await Promise.race([once(child.stdout, 'data'), ended])), 'up\n');
   return { child, pid: child.pid, processes: await descendants(child.pid) };
 }
 
@@ -203,6 +205,35 @@ describe('a VM with a real /dev/vhost-net', function () {
       assert.deepEqual(await runFolders(process.pid), []);
     });
   }
+
+  it('is booted again where its kernel panics before the command begins', async () => {
+    const real = await findProgram('qemu-system-x86_64');
+    const fake = join(folder, 'qemu-system-x86_64');
+    await writeFile(
+      fake,
+      `#!/bin/sh
+      if mkdir ${folder}/panicked 2>/dev/null; then
+        for word; do case $word in file,id=console,path=*) console=\${word#*path=} ;; esac; done
+        echo 'Kernel panic - not syncing: Fatal exception in interrupt' >"$console"
+        exit 0
+      fi
+      exec ${real} "$@"`,
+      { mode: 0o755 },
+    );
+    const { PATH: path } = process.env;
+    process.env.PATH = `${folder}:${path}`;
+    /** @type {string[]} */
+    const said = [];
+    try {
+      const run = await inVm('echo up', { accel: 'tcg', onProgress: (message) => void said.push(message) });
+      assert.equal(run.stdout.toString(), 'up\n');
+      assert.equal(run.status, 0);
+    } finally {
+      process.env.PATH = path;
+    }
+    assert(said.includes('it did not start; trying again'));
+    assert.deepEqual(await runFolders(process.pid), []);
+  });
 
   it('stops after its time limit with status 124', async () => {
     const { status, timedOut } = await inVm('sleep 600', { timeout: 2 });

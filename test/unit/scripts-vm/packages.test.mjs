@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { signalOf, statusOfSignal } from '../../../scripts/vm/conversation.mjs';
@@ -71,6 +71,62 @@ describe('vm kernel', () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+describe('vm kernel of a package', () => {
+  /** @type {string} */
+  let folder;
+  const { PATH: path, XDG_CACHE_HOME: cache } = process.env;
+
+  /** Stands in for apt: `lists` says in the shell's words which package of versions needs which kernel. */
+  async function fakeApt(/** @type {string} */ lists) {
+    await writeFile(join(folder, 'apt-cache'), `#!/bin/sh\ncd ${folder}; ${lists}\n`, { mode: 0o755 });
+    await writeFile(
+      join(folder, 'apt-get'),
+      `#!/bin/sh
+      for word; do case $word in update) echo >>${folder}/updated ;; linux-*) echo >"$word.deb" ;; esac; done`,
+      { mode: 0o755 },
+    );
+    await writeFile(
+      join(folder, 'dpkg'),
+      `#!/bin/sh
+      version=$(basename "$2" .deb | sed 's/linux-image-//')
+      mkdir -p "$3/boot" "$3/lib/modules/$version"; echo >"$3/boot/vmlinuz-$version"`,
+      { mode: 0o755 },
+    );
+  }
+
+  /** @param {string} from */
+  const stands = (from, condition = 'true') =>
+    `if ${condition}; then case $1 in policy) echo '  Candidate: 1' ;; *) echo '  Depends: ${from}' ;; esac; fi`;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'vm-apt-'));
+    process.env.PATH = `${folder}:${path}`;
+    process.env.XDG_CACHE_HOME = folder;
+  });
+  afterEach(async () => {
+    process.env.PATH = path;
+    if (cache === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = cache;
+    await rm(folder, { recursive: true });
+  });
+
+  it('is of the usual series, for which the lists are fetched where they lack it', async function () {
+    if (process.getuid?.() !== 0) this.skip();
+    await fakeApt(
+      `${stands('linux-image-6.12.9-cloud-amd64', '[ -e updated ]')}; ${stands('linux-image-6.1.0-cloud-amd64', '[ ! -e updated ]')}`,
+    );
+    assert.equal((await findKernel(undefined, silent)).version, '6.12.9-cloud-amd64');
+  });
+
+  it('is of the release where no list has the usual series, which is asked once', async () => {
+    await fakeApt(stands('linux-image-6.1.0-cloud-amd64'));
+    assert.equal((await findKernel(undefined, silent)).version, '6.1.0-cloud-amd64');
+    assert.equal((await findKernel(undefined, silent)).version, '6.1.0-cloud-amd64');
+    if (process.getuid?.() === 0) assert.equal(await readFile(join(folder, 'updated'), 'utf8'), '\n');
+    await assert.rejects(findKernel('6.12', silent), { code: 'ERR_VM_KERNEL' });
   });
 });
 
