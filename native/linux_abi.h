@@ -19,7 +19,7 @@
 #define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
 #endif
 
-// Linux 6.5: a virtio-net header of a chosen size.
+// Linux 6.4: a virtio-net header of a chosen size.
 #ifndef PACKET_VNET_HDR_SZ
 #define PACKET_VNET_HDR_SZ 24
 #endif

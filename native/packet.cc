@@ -55,7 +55,7 @@ napi_value Open(Call& call) {
   return call.Number(call.State().Own(std::move(fd), Environment::Kind::kOther));
 }
 
-// PACKET_VNET_HDR_SZ; a kernel before 6.5 has only PACKET_VNET_HDR, on or off.
+// PACKET_VNET_HDR_SZ; a kernel before 6.4 has only PACKET_VNET_HDR, on or off.
 napi_value SetVnetHdrSz(Call& call) {
   int fd = -1;
   int bytes = 0;

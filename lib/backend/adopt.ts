@@ -4,11 +4,13 @@ import { MISC_MAJOR } from '../abi/major.js';
 import { AF_PACKET, SOCK_RAW } from '../abi/socket.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, BackendKind, Offload } from './backend.js';
 import { NetworkInterface } from './network-interface.js';
 import { type Keep, OpenBackend, openWhole } from './open-backend.js';
+import { carryHeaders } from './packet-socket.js';
 import { tapBackend } from './tap-backend.js';
 
 /** Kinds of backend that a descriptor stands for. */
@@ -46,7 +48,8 @@ const kindNames = Object.keys(kinds) as AdoptableKind[];
 
 /**
  * Makes a backend of a descriptor. One whose kind is not told is tried as packet socket, tap and macvtap, and refused
- * with the reasons of all three, where the kernel itself would only say ENOTSOCK.
+ * with the reasons of all three, where the kernel itself would only say ENOTSOCK. ERR_VHOST_UNSUPPORTED: a packet socket
+ * that carries headers, before Linux 6.4.
  */
 export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKernel()): Backend {
   checkOptions('options', options, ['fd', 'kind', 'netns', 'offloads']);
@@ -64,6 +67,8 @@ export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKern
       try {
         return kinds[kind](kernel, fds, options, keep);
       } catch (error) {
+        // It is of this kind, and the kernel cannot.
+        if (error instanceof VhostError) throw error;
         reasons.push(`not a ${kind}: ${(error as Error).message}`);
       }
     }
@@ -84,7 +89,7 @@ function adoptPacketSocket(
     throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
   if (interfaceIndex <= 0) throw new Error('a packet socket that is bound to no interface');
   const headed = kernel.packet.getVnetHdrSz(fd) > 0;
-  if (headed) kernel.packet.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
+  if (headed) carryHeaders(kernel, fd);
   const device = keep.interface(NetworkInterface.ofIndex(kernel, interfaceIndex, netns));
   return new OpenBackend({
     kernel,

@@ -1,6 +1,7 @@
 import { ETH_P_ALL } from '../abi/if-ether.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInterfaceName, checkOptions } from '../errors/check.js';
+import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -24,7 +25,7 @@ export interface PacketSocketOptions extends InterfaceOptions {
   readonly bypassQdisc?: boolean;
   /**
    * Carry virtio-net headers with frames (PACKET_VNET_HDR_SZ), so that checksums and segments can be left to the
-   * interface and come from it; without, vhost supplies empty headers.
+   * interface and come from it; without, vhost supplies empty headers. ERR_VHOST_UNSUPPORTED before Linux 6.4.
    */
   readonly offloads?: boolean;
 }
@@ -50,7 +51,7 @@ export function openPacketSocket(options: PacketSocketOptions, kernel: Kernel = 
       device.configure(options);
       const { index } = device;
       const fd = keep.fd(packet.open(namespacePath(options.netns)));
-      if (headerSize > 0) packet.setVnetHdrSz(fd, headerSize);
+      if (headerSize > 0) carryHeaders(kernel, fd);
       if (options.bypassQdisc) packet.setQdiscBypass(fd, 1);
       if (options.ignoreOutgoing ?? true) packet.setIgnoreOutgoing(fd, 1);
       if (options.promiscuous ?? true) packet.addPromiscuous(fd, index);
@@ -69,5 +70,19 @@ export function openPacketSocket(options: PacketSocketOptions, kernel: Kernel = 
     });
   } catch (error) {
     throw explain(error);
+  }
+}
+
+/** Has a packet socket carry the headers of VIRTIO_F_VERSION_1; PACKET_VNET_HDR alone gives it those of 10 bytes. */
+export function carryHeaders({ packet }: Kernel, fd: number): void {
+  try {
+    packet.setVnetHdrSz(fd, VIRTIO_NET_HDR_V1_SIZE);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOPROTOOPT') throw error;
+    throw new VhostError(
+      'ERR_VHOST_UNSUPPORTED',
+      `this kernel's packet sockets carry no headers of ${VIRTIO_NET_HDR_V1_SIZE} bytes: Linux 6.4 and later have PACKET_VNET_HDR_SZ`,
+      { cause: error, request: 'PACKET_VNET_HDR_SZ' },
+    );
   }
 }

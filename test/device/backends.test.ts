@@ -81,12 +81,51 @@ describe('backends', function () {
     await cross(far, near, back());
   });
 
-  it('carries frames both ways over packet sockets with headers of their own', async () => {
-    const near = await open({ packet: { name: 'near', netns: netns(), offloads: true } });
-    const far = await open({ packet: { name: 'far', netns: netns(), offloads: true } });
+  /** Whether this kernel's packet sockets know headers of 12 bytes. */
+  function knowsHeaders(): boolean {
+    const { packet, descriptor } = hostKernel();
+    const fd = packet.open(`/run/netns/${netns()}`);
+    try {
+      packet.setVnetHdrSz(fd, 12);
+      return packet.getVnetHdrSz(fd) === 12;
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, 'ENOPROTOOPT');
+      return false;
+    } finally {
+      descriptor.close(fd);
+    }
+  }
+
+  it('carries frames both ways over packet sockets with headers of their own, where the kernel knows them', async () => {
+    const options = (name: string) => ({ packet: { name, netns: netns(), offloads: true } });
+    if (!knowsHeaders()) {
+      await assert.rejects(open(options('near')), {
+        code: 'ERR_VHOST_UNSUPPORTED',
+        request: 'PACKET_VNET_HDR_SZ',
+        message: /^this kernel's packet sockets carry no headers of 12 bytes: Linux 6\.4 and later have/,
+      });
+      return;
+    }
+    const near = await open(options('near'));
+    const far = await open(options('far'));
     assert.equal(near.backend.headerSize, 12);
     await cross(near, far, there());
     await cross(far, near, back());
+  });
+
+  it('adopts a packet socket that carries headers where the kernel knows those of 12 bytes', () => {
+    const { packet, netdev, descriptor } = hostKernel();
+    const fd = packet.open(`/run/netns/${netns()}`);
+    const device = netdev.open(`/run/netns/${netns()}`);
+    packet.bind(fd, netdev.getIndex(device, 'near'), 3);
+    packet.setVnetHdrSz(fd, 10);
+    const adopt = () => openBackend({ fd: { fd, netns: netns() } });
+    if (knowsHeaders()) {
+      const adopted = adopt();
+      assert.deepEqual([adopted.kind, adopted.headerSize], ['packet', 12]);
+      adopted.close();
+    } else assert.throws(adopt, { code: 'ERR_VHOST_UNSUPPORTED', request: 'PACKET_VNET_HDR_SZ' });
+    for (const each of [fd, device]) descriptor.close(each);
   });
 
   function addMacvtap(): string {

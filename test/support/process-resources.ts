@@ -6,15 +6,18 @@ export interface Resources {
   readonly descriptors: readonly string[];
   /** Mappings of guest memory. */
   readonly mappings: number;
-  /** The kernel's workers of this process: tasks named vhost-<pid>. */
+  /**
+   * The kernel's workers of this process: its tasks that are named vhost-<pid>, and before Linux 6.4 kernel threads of that
+   * name, which do not tell whose they are: those of every process.
+   */
   readonly workers: number;
-  /** Every thread, workers included. */
+  /** Every thread, workers that are tasks included. */
   readonly threads: number;
 }
 
 /** What this process holds now. */
 export function resources(): Resources {
-  const tasks = readdirSync('/proc/self/task').map((task) => read(`/proc/self/task/${task}/comm`).trim());
+  const tasks = names('/proc/self/task');
   return {
     descriptors: readdirSync('/proc/self/fd')
       .map((fd) => link(`/proc/self/fd/${fd}`))
@@ -25,9 +28,16 @@ export function resources(): Resources {
     mappings: read('/proc/self/maps')
       .split('\n')
       .filter((line) => line.includes('memfd:vhost-net')).length,
-    workers: tasks.filter((name) => name.startsWith('vhost-')).length,
+    workers: [...tasks, ...names('/proc')].filter((name) => /^vhost-\d+$/.test(name)).length,
     threads: tasks.length,
   };
+}
+
+/** What those are called that a folder of /proc lists. */
+function names(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((id) => /^\d+$/.test(id))
+    .map((id) => read(`${folder}/${id}/comm`).trim());
 }
 
 function read(path: string): string {

@@ -39,6 +39,26 @@ describe('backends beside the tap', () => {
     kernel.assertNothingLeft();
   });
 
+  it('headers of a packet socket are refused by name where the kernel knows only those of 10 bytes', () => {
+    const kernel = withInterfaces();
+    const fd = kernel.packet.open();
+    kernel.packet.bind(fd, kernel.interfaces.get('eth7')!.index, 3);
+    kernel.packet.setVnetHdrSz(fd, 10);
+    for (const open of [
+      () => openPacketSocket({ name: 'eth7', offloads: true }, kernel),
+      () => adoptDescriptor({ fd }, kernel),
+    ]) {
+      kernel.failOn('packet.setVnetHdrSz', 'ENOPROTOOPT');
+      assert.throws(open, {
+        code: 'ERR_VHOST_UNSUPPORTED',
+        request: 'PACKET_VNET_HDR_SZ',
+        message: /Linux 6\.4 and later/,
+      });
+    }
+    kernel.descriptor.close(fd);
+    kernel.assertNothingLeft();
+  });
+
   it("a descriptor of the caller is found out, copied, and stays the caller's", () => {
     const kernel = withInterfaces();
     const fd = kernel.callersDescriptor('tap');
