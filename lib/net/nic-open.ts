@@ -67,7 +67,7 @@ export interface NicOptions extends BackendOptions {
   readonly iommu?: boolean | ((memory: GuestMemory) => Translator);
   /**
    * Has the device return frames and buffers in the order in which it was given them, and tell of many at once
-   * (VIRTIO_F_IN_ORDER). ERR_VHOST_UNSUPPORTED before Linux 6.18.
+   * (VIRTIO_F_IN_ORDER). ERR_VHOST_UNSUPPORTED before Linux 6.17.
    */
   readonly inOrder?: boolean;
   /** The device, one for each pair; the kernel's /dev/vhost-net by default. They become the `Nic`'s to close. */
