@@ -10,6 +10,7 @@
         "native/environment.cc",
         "native/errors.cc",
         "native/eventfd.cc",
+        "native/frames.cc",
         "native/interface_request.cc",
         "native/memory.cc",
         "native/netdev.cc",

@@ -1,8 +1,10 @@
 export { type AdoptOptions, adoptDescriptor } from './backend/adopt.js';
 export type { Backend, BackendKind, LinkState, Offload } from './backend/backend.js';
+export { type CableOptions, openCable } from './backend/cable.js';
 export { type MacvtapOptions, openMacvtap } from './backend/macvtap.js';
 export { type BackendOptions, openBackend } from './backend/open.js';
 export { openPacketSocket, type PacketSocketOptions } from './backend/packet-socket.js';
+export { type FrameProgram, ProgramBackend, type ProgramOptions, programBackend } from './backend/program.js';
 export { type RemoteOptions, remoteBackend } from './backend/remote.js';
 export { openTap, type TapOptions } from './backend/tap.js';
 export { DirtyLog, type PageRange } from './completion/dirty-log.js';
@@ -43,6 +45,8 @@ export {
 } from './vhost/user/server.js';
 export { VhostUserSession } from './vhost/user/session.js';
 export type { LogFile, Vhost } from './vhost/vhost.js';
+export type { QueueFault } from './vhost/worker/running-queue.js';
+export { WorkerVhost, type WorkerVhostOptions } from './vhost/worker/worker-vhost.js';
 export {
   BAD_CHAIN,
   DeviceRing,

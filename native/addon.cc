@@ -11,7 +11,8 @@ namespace {
 Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   if (Environment::Attach(env) && DefineVhost(env, exports) && DefineTun(env, exports) &&
       DefinePacket(env, exports) && DefineNetdev(env, exports) && DefineEventfd(env, exports) &&
-      DefineMemory(env, exports) && DefinePoller(env, exports) && DefinePassing(env, exports))
+      DefineMemory(env, exports) && DefinePoller(env, exports) && DefinePassing(env, exports) &&
+      DefineFrames(env, exports))
     DefineDescriptor(env, exports);
   return exports;
 }

@@ -53,7 +53,7 @@ struct Request {
 // leaves with `return nullptr`.
 class Call {
  public:
-  static constexpr size_t kMaximumArguments = 4;
+  static constexpr size_t kMaximumArguments = 8;
 
   Call(napi_env env, napi_callback_info info);
   Call(const Call&) = delete;

@@ -14,6 +14,7 @@ bool DefineEventfd(napi_env env, napi_value exports);
 bool DefineMemory(napi_env env, napi_value exports);
 bool DefinePoller(napi_env env, napi_value exports);
 bool DefinePassing(napi_env env, napi_value exports);
+bool DefineFrames(napi_env env, napi_value exports);
 bool DefineDescriptor(napi_env env, napi_value exports);
 
 }  // namespace vhost_net

@@ -14,7 +14,7 @@ import { carryHeaders } from './packet-socket.js';
 import { tapBackend } from './tap-backend.js';
 
 /** Kinds of backend that a descriptor stands for. */
-export type AdoptableKind = Exclude<BackendKind, 'remote'>;
+export type AdoptableKind = Extract<BackendKind, 'packet' | 'tap' | 'macvtap'>;
 
 export interface AdoptOptions {
   /** A descriptor that the caller opened, or one for each queue; they stay the caller's, the backend works on copies. */
@@ -45,6 +45,11 @@ const kinds: Readonly<Record<AdoptableKind, Adopt>> = {
   },
 };
 const kindNames = Object.keys(kinds) as AdoptableKind[];
+
+/** Whether another process can make a backend of this kind of its descriptors. */
+export function isAdoptable(kind: BackendKind): kind is AdoptableKind {
+  return kind in kinds;
+}
 
 /**
  * Makes a backend of a descriptor. One whose kind is not told is tried as packet socket, tap and macvtap, and refused

@@ -1,4 +1,4 @@
-export type BackendKind = 'tap' | 'macvtap' | 'packet' | 'remote';
+export type BackendKind = 'tap' | 'macvtap' | 'packet' | 'remote' | 'program' | 'cable';
 
 /** A watch on what becomes of an interface. */
 export interface InterfaceWatch {

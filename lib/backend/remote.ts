@@ -1,33 +1,24 @@
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
-import { checkInteger, checkOptions } from '../errors/check.js';
+import { checkOptions } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { Backend } from './backend.js';
-import { formatMac, parseMac } from './network-interface.js';
+import { type NominalOptions, nominalInterface, nominalOptionNames } from './nominal-interface.js';
 
-export interface RemoteOptions {
-  /** What it is called in messages; "remote" by default. */
-  readonly name?: string;
-  /** The longest frame without its Ethernet header; 1,500 bytes by default. */
-  readonly mtu?: number;
-  /** The station's address; none by default. */
-  readonly mac?: string;
-}
+/** "remote" is its name by default. */
+export interface RemoteOptions extends NominalOptions {}
 
 /**
  * What lies behind a device in another process. Nothing of it is reached from here, so all there is to say is what it
  * was agreed to be.
  */
 export function remoteBackend(options: RemoteOptions = {}): Backend {
-  checkOptions('remote', options, ['name', 'mtu', 'mac']);
-  const { name = 'remote', mtu = 1500, mac = '00:00:00:00:00:00' } = options;
-  checkInteger('remote.mtu', mtu, 68, 65_535);
-  const address = formatMac(parseMac('remote.mac', mac));
+  checkOptions('remote', options, nominalOptionNames);
   return {
     kind: 'remote',
     // Names no descriptor: `VhostUserClient.setBackend` takes it for any backend.
     fd: 0,
     queues: [0],
-    interface: { name, mtu, mac: address, up: true, watch: () => ({ close: () => {} }), close: () => {} },
+    interface: nominalInterface('remote', options),
     headerSize: VIRTIO_NET_HDR_V1_SIZE,
     offloads: [],
     linkState: 'async',

@@ -16,6 +16,7 @@ export interface Kernel {
   readonly memory: MemorySurface;
   readonly poller: PollerSurface;
   readonly passing: PassingSurface;
+  readonly frames: FramesSurface;
   readonly descriptor: DescriptorSurface;
   readonly files: FilesSurface;
 }
@@ -283,6 +284,48 @@ export interface PassingSurface {
   receive(fd: number, buffer: Uint8Array): Received;
   /** SO_PEERCRED: who made the other end, or listened. */
   peerCredentials(fd: number): PeerCredentials;
+}
+
+/**
+ * Frames to and from descriptors, many in a call. `pieces` has two numbers for each piece of memory, its user address and
+ * its bytes; chain i is made of those from `ends[i - 1]` to `ends[i]`. Chains `first` to `count` are tried. A refusal is
+ * no error here but a negative errno among the results.
+ */
+export interface FramesSurface {
+  /**
+   * writev(2) of each chain, without its first `skip` bytes, up to the first that is refused; its index, `count` where none
+   * was. `results` has the bytes of each chain that was tried.
+   */
+  write(
+    fd: number,
+    pieces: Float64Array,
+    ends: Uint32Array,
+    results: Int32Array,
+    first: number,
+    count: number,
+    skip: number,
+  ): number;
+  /**
+   * readv(2) of one frame after another, each into the chains that follow those of the frame before, from their `skip`-th
+   * byte on: so many that they hold `need` bytes if there are, and one at least. What is longer goes on in the piece after
+   * those of the last chain. Ends where that was needed, at a refusal, at the end of a stream (0 bytes) and where there are
+   * no more chains; how many were tried. `results` has two numbers for each: bytes, and the chains that they took,
+   * negative for a frame that goes on beyond them.
+   */
+  read(
+    fd: number,
+    pieces: Float64Array,
+    ends: Uint32Array,
+    results: Int32Array,
+    first: number,
+    count: number,
+    skip: number,
+    need: number,
+  ): number;
+  /** fcntl(2) F_SETFL with O_NONBLOCK, for all who share the file description. */
+  setNonBlocking(fd: number): void;
+  /** socketpair(2) of SOCK_SEQPACKET: what is written to one end is read at the other, frame by frame. */
+  pair(): [number, number];
 }
 
 /** What is true of any descriptor. */

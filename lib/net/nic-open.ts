@@ -1,4 +1,5 @@
 import { MAX_TAP_QUEUES } from '../abi/if-tun.js';
+import { isAdoptable } from '../backend/adopt.js';
 import type { Backend } from '../backend/backend.js';
 import { type BackendOptions, backendOptionNames } from '../backend/open.js';
 import { Budget } from '../completion/budget.js';
@@ -13,6 +14,7 @@ import { Iommu } from '../vhost/iommu.js';
 import type { Translator } from '../vhost/iotlb.js';
 import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { Vhost } from '../vhost/vhost.js';
+import { WorkerVhost } from '../vhost/worker/worker-vhost.js';
 import { checkRingSize } from '../vring/layout.js';
 import { BackendSlot } from './backend-slot.js';
 import { HandOver, type HandOverState } from './hand-over.js';
@@ -70,7 +72,10 @@ export interface NicOptions extends BackendOptions {
    * (VIRTIO_F_IN_ORDER). ERR_VHOST_UNSUPPORTED before Linux 6.17.
    */
   readonly inOrder?: boolean;
-  /** The device, one for each pair; the kernel's /dev/vhost-net by default. They become the `Nic`'s to close. */
+  /**
+   * The device, one for each pair, which becomes the `Nic`'s to close; the path of a device of the kernel's; or 'worker' for
+   * this program itself (`WorkerVhost`). The kernel's /dev/vhost-net by default.
+   */
   readonly vhost?: Vhost | readonly Vhost[] | string;
   /** The operating system; this host by default. */
   readonly kernel?: Kernel;
@@ -237,11 +242,8 @@ export async function openParts(
       );
     const handOver = (journal: NicJournal): HandOver => {
       const { kind, queues, offloads, interface: device } = slot.backend;
-      if (kind === 'remote')
-        throw new VhostError(
-          'ERR_VHOST_UNSUPPORTED',
-          'a backend that is remote cannot be handed over from here',
-        );
+      if (!isAdoptable(kind))
+        throw new VhostError('ERR_VHOST_UNSUPPORTED', `a backend that is a ${kind} cannot be handed over`);
       const state: HandOverState = {
         ...sizes,
         bufferSize,
@@ -277,10 +279,11 @@ function devicesOf(
   vhost: NicOptions['vhost'],
   pairCount: number,
 ): { readonly given: readonly Vhost[]; open(pair: number): Vhost } {
+  if (vhost === 'worker') return { given: [], open: () => new WorkerVhost({ kernel }) };
   if (vhost === undefined || typeof vhost === 'string')
     return { given: [], open: () => KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }) };
   if (typeof vhost !== 'object' || vhost === null)
-    throw wrongType('vhost', 'a path or a Vhost, or an array of these', vhost);
+    throw wrongType('vhost', "a path, 'worker', a Vhost or an array of these", vhost);
   const given: readonly Vhost[] = isArray(vhost) ? vhost : [vhost];
   if (given.length !== pairCount)
     throw wrongValue('vhost', `a device for each of the ${pairCount} queue pairs`, vhost);

@@ -10,6 +10,8 @@ export type Awaitable<T> = T | Promise<T>;
 /** A dirty log as a file. */
 export interface LogFile {
   readonly fd: number;
+  /** Where in it the log begins; 0 by default. */
+  readonly offset?: number;
   /** Bytes. */
   readonly size: number;
 }
@@ -43,7 +45,7 @@ export interface Vhost {
   setMemTable(memory: GuestMemory): Awaitable<void>;
   /**
    * VHOST_SET_LOG_BASE: user address of the dirty log, one bit for each 4 KiB of guest physical memory; and, for a device
-   * in another process, the memfd that begins with it.
+   * that is not the kernel's, the memfd that has it.
    */
   setLogBase(address: bigint, file?: LogFile): Awaitable<void>;
   /** VHOST_SET_LOG_FD: an eventfd signalled with each page logged, -1 for none. */

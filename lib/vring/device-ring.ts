@@ -26,7 +26,7 @@ const INDEX = 1;
 /** Descriptors that an indirect table may have at most, like get_indirect() in drivers/vhost/vhost.c. */
 const TABLE_MAX = 0x1_0000;
 /** Pieces of memory that a chain may have at most: UIO_MAXIOV + VHOST_NET_BATCH, the kernel's iov_limit. */
-const SEGMENTS_MAX = 1088;
+export const SEGMENTS_MAX = 1088;
 
 /** What `take` answers where the driver offers no chain … */
 export const NO_CHAIN = -1;

@@ -97,7 +97,7 @@ describe('bad input', function () {
         'a device of the wrong type',
         { tap, vhost: 7 },
         wrongType,
-        /^vhost must be a path or a Vhost, or an array of these; received 7$/,
+        /^vhost must be a path, 'worker', a Vhost or an array of these; received 7$/,
       ],
       [
         'an MTU too small',

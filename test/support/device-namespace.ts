@@ -3,6 +3,9 @@ import { Nic, type NicOptions, type TapOptions } from '../../lib/index.js';
 
 let made = 0;
 
+/** VHOST_TEST_DEVICE=worker puts this package's own device where the tests have the kernel's. */
+const testDevice = process.env.VHOST_TEST_DEVICE === 'worker' ? { vhost: 'worker' } : {};
+
 /** What a `Nic` on a tap of a namespace is opened with: a tap's options and a `Nic`'s, in one. */
 export interface TapNicOptions extends Omit<NicOptions, 'tap'> {
   readonly tap?: Omit<TapOptions, 'name' | 'netns'>;
@@ -56,7 +59,11 @@ export class Namespace {
 
   /** Opens a `Nic` on a tap here; it is closed by `remove` if not before. */
   async nic(tap: string, options: TapNicOptions = {}): Promise<Nic> {
-    const nic = await Nic.open({ ...options, tap: { ...options.tap, name: tap, netns: this.name } });
+    const nic = await Nic.open({
+      ...testDevice,
+      ...options,
+      tap: { ...options.tap, name: tap, netns: this.name },
+    });
     this.#nics.add(nic);
     return nic;
   }

@@ -1,16 +1,19 @@
 import type { FilesSurface } from '../../lib/kernel/kernel.js';
+import type { FakeDescriptors } from './fake-descriptors.js';
 import type { Trace } from './fake-trace.js';
 
 /** Small files: those of the module parameters, and what a test adds. */
 export class FakeFiles implements FilesSurface {
   private readonly trace: Trace;
+  private readonly descriptors: FakeDescriptors;
   private readonly texts = new Map<string, string>([
     ['/sys/module/vhost/parameters/max_mem_regions', '64\n'],
     ['/sys/module/vhost_net/parameters/experimental_zcopytx', '0\n'],
   ]);
 
-  constructor(trace: Trace) {
+  constructor(trace: Trace, descriptors: FakeDescriptors) {
     this.trace = trace;
+    this.descriptors = descriptors;
   }
 
   /** The text of a file; `undefined` removes it. */
@@ -21,7 +24,8 @@ export class FakeFiles implements FilesSurface {
 
   read(path: string): string | undefined {
     this.trace.tell('files.read', [path]);
-    return this.texts.get(path);
+    const fd = /^\/proc\/self\/fdinfo\/(\d+)$/.exec(path)?.[1];
+    return fd === undefined ? this.texts.get(path) : this.about(Number(fd));
   }
 
   list(path: string): readonly string[] {
@@ -31,5 +35,12 @@ export class FakeFiles implements FilesSurface {
       .filter((name) => name.startsWith(folder))
       .map((name) => name.slice(folder.length).split('/')[0]!);
     return [...new Set(names)];
+  }
+
+  /** What /proc tells of a descriptor. */
+  private about(fd: number): string | undefined {
+    const file = this.descriptors.peek(fd);
+    if (file === undefined) return undefined;
+    return file.kind === 'eventfd' ? 'pos:\t0\neventfd-count:                0\n' : 'pos:\t0\n';
   }
 }

@@ -6,6 +6,7 @@ import type { FakeDevice } from './fake-device.js';
 import { FakeEventfds } from './fake-eventfd.js';
 import { CharacterDevice, type OpenFile } from './fake-file.js';
 import { FakeFiles } from './fake-files.js';
+import { FakeFrames } from './fake-frames.js';
 import { FakeInterfaces } from './fake-interfaces.js';
 import { FakeMemory, type OpenMapping } from './fake-memory.js';
 import { FakeNetdev } from './fake-netdev.js';
@@ -60,7 +61,8 @@ export class FakeKernel implements Kernel {
   readonly memory = new FakeMemory(this.trace, this.descriptor);
   readonly poller = new FakePollers(this.trace, this.descriptor, this.schedule);
   readonly passing = new FakePassing(this.trace, this.descriptor);
-  readonly files = new FakeFiles(this.trace);
+  readonly frames = new FakeFrames(this.trace, this.descriptor, this.memory);
+  readonly files = new FakeFiles(this.trace, this.descriptor);
   readonly tun = new FakeTun(this.trace, this.descriptor, this.interfaces, this.privileges);
   readonly packet = new FakePackets(this.trace, this.descriptor, this.interfaces, this.privileges);
   readonly netdev = new FakeNetdev(this.trace, this.descriptor, this.interfaces, this.privileges);

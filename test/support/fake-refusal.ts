@@ -1,5 +1,5 @@
-import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { errnoOf } from '../../lib/errors/refusal.js';
 import { requests } from './fake-requests.js';
 
 /** A refusal as the native part throws it. */
@@ -12,16 +12,6 @@ export interface Refusal extends NodeJS.ErrnoException {
   readonly queue?: number;
 }
 
-/** Numbers of Linux that node:os does not know. */
-const others: Readonly<Record<string, number>> = { EBADFD: 77 };
-
-/** The negative errno of a code such as 'EBUSY'. */
-export function errnoOf(code: string): number {
-  const number = (constants.errno as Readonly<Record<string, number>>)[code] ?? others[code];
-  if (number === undefined) throw new TypeError(`${code} is no errno`);
-  return -number;
-}
-
 /**
  * The error for a call `surface.method` with these arguments; `door` is the path of a network namespace where it
  * was the way into that one which failed.
@@ -29,7 +19,7 @@ export function errnoOf(code: string): number {
 export function refusal(name: string, args: readonly unknown[], code: string, door?: string): Refusal {
   const { syscall, request, queue, path } =
     door === undefined ? requests[name]! : { ...requests[name]!, ...doorway };
-  const errno = errnoOf(code);
+  const errno = -errnoOf(code);
   const text = getSystemErrorMap().get(errno)?.[1] ?? 'refused';
   const file = door ?? (path === undefined ? undefined : (args[path] as string));
   const words = [`${code}: ${text}, ${syscall}`, request, file === undefined ? undefined : `'${file}'`];

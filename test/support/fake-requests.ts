@@ -111,6 +111,11 @@ export const requests: Readonly<Record<string, RequestName>> = {
   'passing.receive': { syscall: 'recvmsg' },
   'passing.peerCredentials': { syscall: 'getsockopt', request: 'SO_PEERCRED' },
 
+  'frames.write': { syscall: 'writev' },
+  'frames.read': { syscall: 'readv' },
+  'frames.setNonBlocking': { syscall: 'fcntl' },
+  'frames.pair': { syscall: 'socketpair' },
+
   'descriptor.close': { syscall: 'close' },
   'descriptor.duplicate': { syscall: 'fcntl' },
   'descriptor.stat': { syscall: 'fstat' },

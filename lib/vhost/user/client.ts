@@ -280,8 +280,8 @@ export class VhostUserClient implements Vhost {
     }
   }
 
-  async #tellLog(requester: Requester, { fd, size }: LogFile): Promise<void> {
-    await requester.ask('SET_LOG_BASE', { size: BigInt(size), offset: 0n }, [fd]);
+  async #tellLog(requester: Requester, { fd, offset = 0, size }: LogFile): Promise<void> {
+    await requester.ask('SET_LOG_BASE', { size: BigInt(size), offset: BigInt(offset) }, [fd]);
   }
 
   async #tellAddresses(requester: Requester, queue: number, addresses: VringAddresses): Promise<void> {

@@ -5,6 +5,7 @@ import { undo } from '../../errors/undo.js';
 import type { Kernel, Mapping } from '../../kernel/kernel.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
 import type { Region } from '../../memory/region.js';
+import type { LogFile } from '../vhost.js';
 import type { LogArea, MemoryRegion } from './protocol.js';
 
 interface SharedRegion {
@@ -94,16 +95,23 @@ export class FrontEndLog {
   readonly #kernel: Kernel;
   readonly #mapping: Mapping;
   readonly #fd: number;
+  readonly #offset: number;
 
   /** `fd` is the log's to close, where this does not throw. */
   constructor(kernel: Kernel, { size, offset }: LogArea, fd: number) {
     this.#kernel = kernel;
-    this.#mapping = kernel.memory.map(fd, toNumber('offset', offset), toNumber('size', size));
+    this.#offset = toNumber('offset', offset);
+    this.#mapping = kernel.memory.map(fd, this.#offset, toNumber('size', size));
     this.#fd = fd;
   }
 
   get userAddress(): bigint {
     return this.#mapping.address;
+  }
+
+  /** What it maps, for a device that maps it itself. */
+  get file(): LogFile {
+    return { fd: this.#fd, offset: this.#offset, size: this.#mapping.buffer.byteLength };
   }
 
   /**

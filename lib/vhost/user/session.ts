@@ -166,7 +166,7 @@ export class VhostUserSession {
         throw error;
       }
       await this.#orEnd(
-        () => this.#toDevices(({ vhost }) => vhost.setLogBase(log.userAddress)),
+        () => this.#toDevices(({ vhost }) => vhost.setLogBase(log.userAddress, log.file)),
         () => log.close(),
       );
       const before = this.#log;

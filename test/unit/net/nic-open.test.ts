@@ -262,7 +262,7 @@ describe('Nic.open', () => {
       [{ tap: 'a', busyPoll: -1 }, /^busyPoll must be/],
       [{ tap: 'a', busyPoll: { driver: -1 } }, /^busyPoll.driver must be/],
       [{ tap: 'a', busyPoll: { device: 0.5 } }, /^busyPoll.device must be/],
-      [{ tap: 'a', vhost: 7 }, /^vhost must be a path or a Vhost/],
+      [{ tap: 'a', vhost: 7 }, /^vhost must be a path, 'worker', a Vhost or an array/],
       [{ tap: 'a', queuePairs: 0 }, /^queuePairs must be a whole number from 1 to 256/],
       [{ tap: 'a', queuePairs: 257 }, /^queuePairs must be/],
       [{ tap: { queues: 257 } }, /^tap\.queues must be a whole number from 1 to 256/],

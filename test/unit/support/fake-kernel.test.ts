@@ -23,8 +23,8 @@ describe('fake kernel: what it records and injects', () => {
   });
 
   it('knows every method of the kernel interface by the name it records', () => {
-    const { vhost, tun, packet, netdev, eventfd, memory, poller, passing, descriptor } = kernel;
-    const surfaces = { vhost, tun, packet, netdev, eventfd, memory, poller, passing, descriptor };
+    const { vhost, tun, packet, netdev, eventfd, memory, poller, passing, descriptor, frames } = kernel;
+    const surfaces = { vhost, tun, packet, netdev, eventfd, memory, poller, passing, descriptor, frames };
     for (const name of Object.keys(requests)) {
       const [surface, method] = name.split('.') as [keyof typeof surfaces, string];
       const methods = surfaces[surface] as unknown as Record<string, unknown>;

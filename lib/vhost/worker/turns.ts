@@ -1,0 +1,48 @@
+/**
+ * When a queue's handler runs: at once where something happened, and again on a later turn of the loop where it gave way
+ * to others (vhost_poll_queue()). It never runs within itself.
+ */
+export class Turns {
+  readonly #run: () => void;
+  #running = false;
+  #later: NodeJS.Immediate | undefined;
+
+  constructor(run: () => void) {
+    this.#run = run;
+  }
+
+  now(): void {
+    if (this.#running) {
+      this.later();
+      return;
+    }
+    this.#cancel();
+    this.#running = true;
+    try {
+      this.#run();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  later(): void {
+    // Like the kernel's worker it holds no loop.
+    this.#later ??= setImmediate(() => {
+      this.#later = undefined;
+      this.now();
+    }).unref();
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
+
+  #cancel(): void {
+    if (this.#later !== undefined) clearImmediate(this.#later);
+    this.#later = undefined;
+  }
+}
