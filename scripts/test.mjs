@@ -17,9 +17,12 @@ const NAMES = PARTS.map(({ name }) => name);
 
 const HELP = `Usage: npm test [-- OPTION…]
 
-Installs, builds and tests: ${PARTS.map(({ title }) => title).join(', ')}. Device tests run on this
-machine if it has a /dev/vhost-net, otherwise in a virtual machine; one that could not run has failed. The last line
-sums up; the status is 0 if nothing failed and something ran.
+Installs, builds and runs, in this order:
+${PARTS.map(({ name, title }) => `  ${name.padEnd(10)} ${title}`).join('\n')}
+
+Device tests run on this machine if it has a /dev/vhost-net, and those of the worker where taps can be made, otherwise in a
+virtual machine; one that could not run has failed. The last line sums up; the status is 0 if nothing failed and something
+ran.
 
   --only ${NAMES.join('|')}   that part; repeatable
   --grep PATTERN           tests whose titles match

@@ -7,7 +7,8 @@ import { ROOT } from '../setup.mjs';
  * @property {string} name for `--only`
  * @property {string} title
  * @property {string[]} folders
- * @property {'host' | 'device'} where on this machine itself, or where a /dev/vhost-net is
+ * @property {'host' | 'tap' | 'device'} where on this machine itself, where taps can be made, or where a /dev/vhost-net is
+ * @property {boolean} [worker] over this package's own device instead of the kernel's
  * @property {boolean} [zerocopy] the device completes large frames late
  * @property {string[]} [needs] programs beside those that every test with a device needs
  * @property {number} timeout of a test that names none, in seconds; a device under emulation takes its time
@@ -16,7 +17,7 @@ import { ROOT } from '../setup.mjs';
 
 /**
  * In the order in which they run: what is quick to fail comes first. The tests of late completions hold with zero-copy on
- * and off, so they run twice.
+ * and off, so they run twice, and those of Nics over the worker too.
  *
  * @type {readonly Part[]}
  */
@@ -35,6 +36,15 @@ export const PARTS = [
     folders: ['test/vm'],
     where: 'host',
     timeout: 120,
+    limit: 1200,
+  },
+  {
+    name: 'worker',
+    title: 'tests of the worker that is in this package',
+    folders: ['dist/test/device/nic'],
+    where: 'tap',
+    worker: true,
+    timeout: 300,
     limit: 1200,
   },
   {

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { ROOT } from '../setup.mjs';
 import { runDirectly } from '../vm/direct.mjs';
 import { VmError } from '../vm/errors.mjs';
+import { tapsOnHost } from '../vm/host.mjs';
+import { needPrograms } from '../vm/packages.mjs';
 import { capture } from '../vm/programs.mjs';
 import { runWithDevice } from '../vm/run.mjs';
 import { filesOf } from './parts.mjs';
@@ -85,6 +87,12 @@ export async function skipPart(part, options) {
 async function run(part, { coverage, device, long, signal, say, grep }, scratch, record) {
   const args = mochaArguments(part, record, grep);
   const limit = part.limit * (long ? LONG : 1);
+  const env = {
+    ...process.env,
+    VHOST_TEST_DEVICE: part.worker ? 'worker' : 'kernel',
+    VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0',
+  };
+  const needs = part.where === 'host' ? [] : ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])];
   const errand = {
     command: process.execPath,
     args: coverage ? [...COVERAGE, process.execPath, ...args] : args,
@@ -92,22 +100,23 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     signal,
     timeout: limit,
   };
-  if (part.where === 'host') {
+  if (part.where === 'host' || (part.where === 'tap' && (await tapsOnHost()))) {
+    await needPrograms(needs, say);
     const streams = {
       onStdout: forward(process.stdout),
       onStderr: forward(process.stderr),
       stdin: undefined,
       terminal: undefined,
     };
-    return ending(await runDirectly({ ...errand, env: process.env, streams }), limit);
+    return ending(await runDirectly({ ...errand, env, streams }), limit);
   }
   const outcome = await runWithDevice({
     ...device,
     ...errand,
     zerocopy: part.zerocopy ?? false,
-    needs: ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])],
+    needs,
     // What stands here is this machine's own, so that the record outlives the VM.
-    env: { ...process.env, VHOST_SCRATCH: scratch, VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0' },
+    env: { ...env, VHOST_SCRATCH: scratch },
     onProgress: say,
   });
   return ending(outcome, limit);

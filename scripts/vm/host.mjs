@@ -2,7 +2,8 @@ import { constants } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { codeOf } from './errors.mjs';
 
-const CAP_NET_ADMIN = 12n;
+export const CAP_NET_ADMIN = 12n;
+const CAP_SYS_ADMIN = 21n;
 const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
 
 /**
@@ -27,16 +28,28 @@ export async function deviceOnHost() {
     }
   }
   const status = await readFile('/proc/self/status', 'utf8');
-  if (!hasNetAdmin(status))
+  if (!hasCapability(status, CAP_NET_ADMIN))
     return { usable: false, reason: 'CAP_NET_ADMIN is missing: no tap can be made', zerocopy };
   return { usable: true, reason: '', zerocopy };
 }
 
+/** @returns {Promise<boolean>} whether a program started here can make taps, and namespaces for them */
+export async function tapsOnHost() {
+  try {
+    await (await open('/dev/net/tun', constants.O_RDWR)).close();
+  } catch {
+    return false;
+  }
+  const status = await readFile('/proc/self/status', 'utf8');
+  return [CAP_NET_ADMIN, CAP_SYS_ADMIN].every((capability) => hasCapability(status, capability));
+}
+
 /**
  * @param {string} status the text of /proc/self/status
+ * @param {bigint} capability
  * @returns {boolean}
  */
-export function hasNetAdmin(status) {
+export function hasCapability(status, capability) {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
-  return ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 1n;
+  return ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;
 }

@@ -20,6 +20,7 @@ import { supervise } from './supervise.mjs';
  * @property {string} initrd
  * @property {'kvm' | 'tcg'} accel
  * @property {number} cpus
+ * @property {boolean} [parallel] emulated CPUs run at the same time
  * @property {number} memory in MiB
  * @property {string} qemu the program
  * @property {import('./share.mjs').FileServer} server

@@ -8,7 +8,7 @@ import { VmError } from './errors.mjs';
  * @property {boolean} quiet
  * @property {boolean} shell
  * @property {Pick<import('./run.mjs').RunOptions,
- *   'kernel' | 'zerocopy' | 'cpus' | 'memory' | 'hugepages' | 'timeout' | 'accel' | 'vm' | 'needs'>} run
+ *   'kernel' | 'zerocopy' | 'cpus' | 'parallel' | 'memory' | 'hugepages' | 'timeout' | 'accel' | 'vm' | 'needs'>} run
  */
 
 export const HELP = `Usage: npm run vm -- [OPTION…] [--] COMMAND [ARG…]
@@ -23,6 +23,8 @@ and build, coverage and dist of this checkout, are the real ones.
   --kernel 6.12|6.1|PATH   a kernel series from the distribution's packages, or an image (default 6.12)
   --zerocopy               vhost_net completes large frames late (experimental_zcopytx=1)
   --cpus N                 (default 2)
+  --parallel               emulated CPUs run at the same time: faster where programs spin, and now and then the kernel
+                           of the virtual machine dies
   --memory SIZE            MiB, or with a unit: 4G (default 4G)
   --hugepages N            reserves N pages of 2 MiB, mounted at /dev/hugepages
   --timeout SECONDS        (default 1800)
@@ -38,6 +40,7 @@ const OPTIONS = /** @type {const} */ ({
   kernel: { type: 'string' },
   zerocopy: { type: 'boolean' },
   cpus: { type: 'string' },
+  parallel: { type: 'boolean' },
   memory: { type: 'string' },
   hugepages: { type: 'string' },
   timeout: { type: 'string' },
@@ -71,7 +74,12 @@ export function parseCommandLine(argv) {
     throw usage(`--accel is auto, kvm or tcg, not ${accel}`);
   }
   /** @type {CommandLine['run']} */
-  const run = { zerocopy: values.zerocopy ?? false, vm: values.vm ?? false, needs: values.need ?? [] };
+  const run = {
+    zerocopy: values.zerocopy ?? false,
+    parallel: values.parallel ?? false,
+    vm: values.vm ?? false,
+    needs: values.need ?? [],
+  };
   if (values.kernel !== undefined) run.kernel = values.kernel;
   if (accel !== undefined) run.accel = accel;
   if (memory !== undefined) run.memory = parseMemory(memory);

@@ -6,6 +6,7 @@ import { PORTS } from './ports.mjs';
  * @property {string} initrd
  * @property {'kvm' | 'tcg'} accel
  * @property {number} cpus
+ * @property {boolean} [parallel] emulated CPUs run at the same time
  * @property {number} memory in MiB
  * @property {string} console the file that gets what the kernel prints
  * @property {Record<string, string>} shares the sockets of virtiofsd, by tag
@@ -41,6 +42,7 @@ export function qemuArguments({
   initrd,
   accel,
   cpus,
+  parallel = false,
   memory,
   console,
   shares,
@@ -56,7 +58,9 @@ export function qemuArguments({
     '-M',
     'q35,memory-backend=memory,usb=off,smbus=off',
     '-accel',
-    accel === 'tcg' ? 'tcg,thread=multi' : 'kvm',
+    // In turns by default: where emulated CPUs run at once, one of them at times executes what another is just patching
+    // (QEMU 7.2), and the kernel dies of an int3 that nobody placed.
+    accel === 'tcg' ? `tcg,thread=${parallel ? 'multi' : 'single'}` : 'kvm',
     '-cpu',
     // Emulated, `rep movsb` copies a byte at a time: with it (ERMS) the kernel and libc copy four to seven times as long.
     accel === 'tcg' ? 'max,-erms' : 'max',

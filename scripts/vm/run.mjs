@@ -28,6 +28,8 @@ export { deviceOnHost } from './host.mjs';
  *   for a VM
  * @property {boolean} [zerocopy] vhost_net with experimental_zcopytx=1
  * @property {number} [cpus] default 2
+ * @property {boolean} [parallel] emulated CPUs run at the same time: faster where programs spin, and now and then the
+ *   kernel dies
  * @property {number} [memory] in MiB; default 4096
  * @property {number} [hugepages] of 2 MiB each, reserved in the VM; default 0. Asking for some asks for a VM
  * @property {number} [timeout] in seconds, from the start of the VM; default 1800
@@ -96,7 +98,7 @@ async function runInVm(options, say) {
       `a VM is offered on x86-64, not on ${process.arch}; use a host with vhost_net loaded`,
     );
   }
-  const { cpus = 2, memory = 4096, hugepages = 0, timeout = 1800, signal } = options;
+  const { cpus = 2, parallel = false, memory = 4096, hugepages = 0, timeout = 1800, signal } = options;
   if (hugepages * 2 > memory - 256) {
     throw new VmError(
       'ERR_VM_USAGE',
@@ -116,7 +118,7 @@ async function runInVm(options, say) {
     const accel = await chooseAccel(options.accel ?? 'auto', { kernel, initrd, qemu, say }, folder);
     const { env, streams, ...errand } = withDefaults(options);
     const scratch = await scratchFolder(env, folder);
-    const boot = { kernel, initrd, accel, cpus, memory, qemu, server, say };
+    const boot = { kernel, initrd, accel, cpus, parallel, memory, qemu, server, say };
     const cwd = await realpath(errand.cwd);
     const inside = {
       ...errand,

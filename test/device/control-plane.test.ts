@@ -20,7 +20,7 @@ describe('control plane: each request to the real device, and each refusal', fun
   this.timeout(300_000);
   let can: VhostCapabilities;
   let namespace: Namespace;
-  let device: ControlDevice;
+  let device: ControlDevice<KernelVhost>;
   let vhost: KernelVhost;
 
   before(() => {
@@ -29,7 +29,7 @@ describe('control plane: each request to the real device, and each refusal', fun
   });
   after(() => namespace.remove());
   beforeEach(() => {
-    device = new ControlDevice();
+    device = new ControlDevice(KernelVhost.open());
     vhost = device.vhost;
   });
   afterEach(() => device.close());

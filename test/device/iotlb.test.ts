@@ -6,6 +6,7 @@ import {
   type Iommu,
   type IotlbMiss,
   type IotlbRequest,
+  KernelVhost,
   type Nic,
 } from '../../lib/index.js';
 import { ControlDevice, refusalOf } from '../support/control-device.js';
@@ -30,14 +31,14 @@ const FRAMES = long ? 500_000 : 50_000;
 describe('IOTLB: messages to and from the real device', function () {
   this.timeout(300_000);
   let namespace: Namespace;
-  let device: ControlDevice;
+  let device: ControlDevice<KernelVhost>;
 
   before(() => {
     namespace = Namespace.add();
   });
   after(() => namespace.remove());
   beforeEach(() => {
-    device = new ControlDevice();
+    device = new ControlDevice(KernelVhost.open());
   });
   afterEach(() => device.close());
 

@@ -143,7 +143,7 @@ describe('frames that a device swallows', function () {
 
   it('one that is longer than a buffer, without VIRTIO_NET_F_MRG_RXBUF; the buffer stays available', async () => {
     const namespace = Namespace.add();
-    const device = new ControlDevice();
+    const device = new ControlDevice(KernelVhost.open());
     let sender: Nic | undefined;
     try {
       const call = device.eventfd();
@@ -165,7 +165,7 @@ describe('frames that a device swallows', function () {
       assert.equal(new Uint8Array(device.region.buffer)[32 * 4096 + HEADER_SIZE], 2);
     } finally {
       await sender?.close();
-      device.close();
+      await device.close();
       await namespace.remove();
     }
   });

@@ -1,5 +1,5 @@
 import type { VhostErrorLike } from '../../lib/errors/errors.js';
-import { type Backend, GuestMemory, hostKernel, KernelVhost, openTap, type Region } from '../../lib/index.js';
+import { type Backend, GuestMemory, hostKernel, openTap, type Region, type Vhost } from '../../lib/index.js';
 import type { VringAddresses } from '../../lib/kernel/kernel.js';
 import type { Namespace } from './device-namespace.js';
 import { within } from './until.js';
@@ -10,9 +10,9 @@ const PAGE = 4096;
 const AVAILABLE = 16 * SIZE;
 const USED = 2048;
 
-/** A vhost-net of the kernel with memory and rings in it, to make requests one by one; `close` takes all of it. */
-export class ControlDevice {
-  readonly vhost = KernelVhost.open();
+/** A vhost-net device with memory and rings in it, to make requests one by one; `close` takes all of it. */
+export class ControlDevice<V extends Vhost> {
+  readonly vhost: V;
   readonly memory = new GuestMemory(hostKernel());
   readonly region: Region;
   /** Where the parts of a ring are in the page of their queue. */
@@ -22,7 +22,8 @@ export class ControlDevice {
   readonly #descriptors: number[] = [];
   readonly #backends: Backend[] = [];
 
-  constructor() {
+  constructor(vhost: V) {
+    this.vhost = vhost;
     this.region = this.memory.addRegion({ size: 64 * PAGE });
   }
 
@@ -44,9 +45,9 @@ export class ControlDevice {
   }
 
   /** All that comes before a backend. */
-  setUp(): void {
+  setUp(features = 1n << 32n): void {
     this.vhost.setOwner();
-    this.vhost.setFeatures(1n << 32n);
+    this.vhost.setFeatures(features);
     this.vhost.setMemTable(this.memory);
     this.place();
   }
@@ -108,8 +109,8 @@ export class ControlDevice {
     this.#kernel.eventfd.signal(fd);
   }
 
-  close(): void {
-    this.vhost.close();
+  async close(): Promise<void> {
+    await this.vhost.close();
     for (const backend of this.#backends) backend.close();
     for (const fd of this.#descriptors) this.#kernel.descriptor.close(fd);
     this.memory.close();

@@ -1,10 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { Nic, type NicOptions, type TapOptions } from '../../lib/index.js';
+import { testDevice } from './test-device.js';
 
 let made = 0;
-
-/** VHOST_TEST_DEVICE=worker puts this package's own device where the tests have the kernel's. */
-const testDevice = process.env.VHOST_TEST_DEVICE === 'worker' ? { vhost: 'worker' } : {};
 
 /** What a `Nic` on a tap of a namespace is opened with: a tap's options and a `Nic`'s, in one. */
 export interface TapNicOptions extends Omit<NicOptions, 'tap'> {

@@ -33,6 +33,16 @@ describe('vm machine', () => {
     assert(qemuArguments(MACHINE).includes('file,id=console,path=/tmp/a,,b/console'));
   });
 
+  it('emulates its CPUs in turns unless told otherwise', () => {
+    const accel = (/** @type {Partial<import('../../../scripts/vm/qemu.mjs').Machine>} */ more) => {
+      const args = qemuArguments({ ...MACHINE, ...more });
+      return args[args.indexOf('-accel') + 1];
+    };
+    assert.equal(accel({}), 'tcg,thread=single');
+    assert.equal(accel({ parallel: true }), 'tcg,thread=multi');
+    assert.equal(accel({ parallel: true, accel: 'kvm' }), 'kvm');
+  });
+
   it('passes parameters to the kernel', () => {
     const args = qemuArguments({ ...MACHINE, parameters: ['hugepages=4'] });
     assert.match(args[args.indexOf('-append') + 1] ?? '', / hugepages=4$/);

@@ -61,6 +61,7 @@ describe('vm command line', () => {
       'kernel',
       'zerocopy',
       'cpus',
+      'parallel',
       'memory',
       'hugepages',
       'timeout',

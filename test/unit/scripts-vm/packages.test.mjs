@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { signalOf, statusOfSignal } from '../../../scripts/vm/conversation.mjs';
-import { hasNetAdmin } from '../../../scripts/vm/host.mjs';
+import { CAP_NET_ADMIN, hasCapability } from '../../../scripts/vm/host.mjs';
 import { findKernel, imageVersion, kernelPackages } from '../../../scripts/vm/kernel.mjs';
 import { needPrograms, packageOf } from '../../../scripts/vm/packages.mjs';
 import { completePath, findProgram } from '../../../scripts/vm/programs.mjs';
@@ -132,10 +132,10 @@ describe('vm kernel of a package', () => {
 
 describe('vm host', () => {
   it('reads the capability that a tap needs', () => {
-    assert.equal(hasNetAdmin('Name:\tx\nCapEff:\t000001ffffffffff\n'), true);
-    assert.equal(hasNetAdmin('CapEff:\t0000000000001000\n'), true);
-    assert.equal(hasNetAdmin('CapEff:\t0000000000000fff\n'), false);
-    assert.equal(hasNetAdmin(''), false);
+    assert.equal(hasCapability('Name:\tx\nCapEff:\t000001ffffffffff\n', CAP_NET_ADMIN), true);
+    assert.equal(hasCapability('CapEff:\t0000000000001000\n', CAP_NET_ADMIN), true);
+    assert.equal(hasCapability('CapEff:\t0000000000000fff\n', CAP_NET_ADMIN), false);
+    assert.equal(hasCapability('', CAP_NET_ADMIN), false);
   });
 });
 

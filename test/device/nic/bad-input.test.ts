@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { GuestMemory, hostKernel, KernelVhost, Nic, type NicOptions, openTap } from '../../lib/index.js';
-import { Namespace } from '../support/device-namespace.js';
-import { runProgram } from '../support/node-program.js';
-import { resources } from '../support/process-resources.js';
+import { GuestMemory, hostKernel, KernelVhost, Nic, type NicOptions, openTap } from '../../../lib/index.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { runProgram } from '../../support/node-program.js';
+import { resources } from '../../support/process-resources.js';
+import { onKernel } from '../../support/test-device.js';
 
 const program = new URL('./programs/open-nic.js', import.meta.url);
 
@@ -273,32 +274,34 @@ describe('bad input', function () {
       });
     });
 
-    it('requests out of order', () => {
-      const memory = new GuestMemory(hostKernel());
-      const vhost = KernelVhost.open();
-      const tap = openTap({ name: 'tap-z', netns: namespace.name });
-      try {
-        const refusal = (code: string, request: string) => ({ code, syscall: 'ioctl', request });
-        assert.throws(() => vhost.setVringNum(0, 8), refusal('EPERM', 'VHOST_SET_VRING_NUM'));
-        vhost.setOwner();
-        assert.throws(() => vhost.setOwner(), {
-          ...refusal('EBUSY', 'VHOST_SET_OWNER'),
-          hint: /owner already/,
-        });
-        assert.throws(() => vhost.setFeatures(1n), {
-          ...refusal('EOPNOTSUPP', 'VHOST_SET_FEATURES'),
-          hint: /agreed at the tap/,
-        });
-        assert.throws(() => vhost.setVringNum(2, 8), refusal('ENOBUFS', 'VHOST_SET_VRING_NUM'));
-        assert.throws(() => vhost.setBackend(0, tap.fd), {
-          ...refusal('EFAULT', 'VHOST_NET_SET_BACKEND'),
-          hint: /VHOST_SET_MEM_TABLE has not been called/,
-        });
-      } finally {
-        vhost.close();
-        tap.close();
-        memory.close();
-      }
+    onKernel(() => {
+      it('requests out of order', () => {
+        const memory = new GuestMemory(hostKernel());
+        const vhost = KernelVhost.open();
+        const tap = openTap({ name: 'tap-z', netns: namespace.name });
+        try {
+          const refusal = (code: string, request: string) => ({ code, syscall: 'ioctl', request });
+          assert.throws(() => vhost.setVringNum(0, 8), refusal('EPERM', 'VHOST_SET_VRING_NUM'));
+          vhost.setOwner();
+          assert.throws(() => vhost.setOwner(), {
+            ...refusal('EBUSY', 'VHOST_SET_OWNER'),
+            hint: /owner already/,
+          });
+          assert.throws(() => vhost.setFeatures(1n), {
+            ...refusal('EOPNOTSUPP', 'VHOST_SET_FEATURES'),
+            hint: /agreed at the tap/,
+          });
+          assert.throws(() => vhost.setVringNum(2, 8), refusal('ENOBUFS', 'VHOST_SET_VRING_NUM'));
+          assert.throws(() => vhost.setBackend(0, tap.fd), {
+            ...refusal('EFAULT', 'VHOST_NET_SET_BACKEND'),
+            hint: /VHOST_SET_MEM_TABLE has not been called/,
+          });
+        } finally {
+          vhost.close();
+          tap.close();
+          memory.close();
+        }
+      });
     });
   });
 
@@ -306,17 +309,21 @@ describe('bad input', function () {
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     const powerless = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'];
 
-    it('the device refuses another user, and the hint says what to do', async () => {
-      const { stdout, stderr } = await runProgram(program, ['{"vhost":"/dev/vhost-net"}'], { under: nobody });
-      assert.equal(stderr, '');
-      const { message, ...error } = JSON.parse(stdout);
-      assert.deepEqual(error, {
-        code: 'EACCES',
-        syscall: 'open',
-        path: '/dev/vhost-net',
-        hint: 'the device belongs to another user or group: join its group (often kvm), or run as root',
+    onKernel(() => {
+      it('the device refuses another user, and the hint says what to do', async () => {
+        const { stdout, stderr } = await runProgram(program, ['{"vhost":"/dev/vhost-net"}'], {
+          under: nobody,
+        });
+        assert.equal(stderr, '');
+        const { message, ...error } = JSON.parse(stdout);
+        assert.deepEqual(error, {
+          code: 'EACCES',
+          syscall: 'open',
+          path: '/dev/vhost-net',
+          hint: 'the device belongs to another user or group: join its group (often kvm), or run as root',
+        });
+        assert.match(message, /\/dev\/vhost-net/);
       });
-      assert.match(message, /\/dev\/vhost-net/);
     });
 
     it('no tap is made without CAP_NET_ADMIN, and the hint says what to do', async () => {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { GuestMemory, hostKernel, KernelVhost, Nic, openTap } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { type Resources, resources } from '../support/process-resources.js';
-import { until } from '../support/until.js';
+import { GuestMemory, hostKernel, KernelVhost, Nic, openTap } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { type Resources, resources } from '../../support/process-resources.js';
+import { onKernel, testDevice } from '../../support/test-device.js';
+import { until } from '../../support/until.js';
 
 const TIMES = 200;
 
@@ -46,21 +47,23 @@ describe('opening and closing', function () {
     await assertSame(before);
   });
 
-  it('a raw device with memory leaves nothing', async () => {
-    const before = await settled();
-    for (let i = 0; i < 50; i++) {
-      const memory = new GuestMemory(hostKernel());
-      const vhost = KernelVhost.open();
-      try {
-        memory.addRegion({ size: 2 ** 20 });
-        vhost.setOwner();
-        vhost.setMemTable(memory);
-      } finally {
-        vhost.close();
-        memory.close();
+  onKernel(() => {
+    it('a raw device with memory leaves nothing', async () => {
+      const before = await settled();
+      for (let i = 0; i < 50; i++) {
+        const memory = new GuestMemory(hostKernel());
+        const vhost = KernelVhost.open();
+        try {
+          memory.addRegion({ size: 2 ** 20 });
+          vhost.setOwner();
+          vhost.setMemTable(memory);
+        } finally {
+          vhost.close();
+          memory.close();
+        }
       }
-    }
-    await assertSame(before);
+      await assertSame(before);
+    });
   });
 
   it('twice is closing once: the second waits for the first', async () => {
@@ -85,7 +88,7 @@ describe('opening and closing', function () {
     const tap = openTap({ name: 'tap-own', netns: namespace.name });
     try {
       for (let i = 0; i < 3; i++) {
-        const nic = await Nic.open({ backend: tap });
+        const nic = await Nic.open({ ...testDevice, backend: tap });
         await nic.close();
       }
       assert.equal(tap.alive(), true);

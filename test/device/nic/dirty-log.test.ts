@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { PageRange } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { until } from '../support/until.js';
+import type { PageRange } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { until } from '../../support/until.js';
 
 const PAGE = 4096;
 

@@ -1,5 +1,5 @@
 /** Opens what its argument says, as JSON, and prints how that ended, as JSON. */
-import { KernelVhost, Nic } from '../../../lib/index.js';
+import { KernelVhost, Nic } from '../../../../lib/index.js';
 
 const { vhost, tap } = JSON.parse(process.argv[2]!) as {
   vhost?: string;

@@ -4,8 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { parentPort, workerData } from 'node:worker_threads';
-import { HEADER_SIZE, Nic } from '../../../lib/index.js';
-import { type End, NumberedFrames } from '../../support/numbered-frames.js';
+import { HEADER_SIZE, Nic } from '../../../../lib/index.js';
+import { type End, NumberedFrames } from '../../../support/numbered-frames.js';
+import { testDevice } from '../../../support/test-device.js';
 
 export interface WorkerNicData {
   readonly namespace: string;
@@ -18,7 +19,7 @@ export interface WorkerNicData {
 
 const { namespace, tap, self, peer, progress } = workerData as WorkerNicData;
 const counts = new Int32Array(progress);
-const nic = await Nic.open({ tap: { name: tap, netns: namespace }, queueSize: 64 });
+const nic = await Nic.open({ ...testDevice, tap: { name: tap, netns: namespace }, queueSize: 64 });
 const out = new NumberedFrames(60, self, peer);
 const incoming = new NumberedFrames(60, peer, self);
 let stopping = false;

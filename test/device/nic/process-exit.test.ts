@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { Namespace } from '../support/device-namespace.js';
-import { runProgram } from '../support/node-program.js';
-import { until } from '../support/until.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { runProgram } from '../../support/node-program.js';
+import { until } from '../../support/until.js';
 
 const program = new URL('./programs/end-amid-traffic.js', import.meta.url);
 

@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { FramePool, GuestMemory, HEADER_SIZE, hostKernel, KernelVhost, type Nic } from '../../lib/index.js';
-import { ControlDevice } from '../support/control-device.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { until } from '../support/until.js';
+import {
+  FramePool,
+  GuestMemory,
+  HEADER_SIZE,
+  hostKernel,
+  KernelVhost,
+  type Nic,
+} from '../../../lib/index.js';
+import { ControlDevice } from '../../support/control-device.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { onKernel, openVhost } from '../../support/test-device.js';
+import { until } from '../../support/until.js';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -118,19 +126,21 @@ describe('memory of a device', function () {
     assert.equal(namespace.dropped('tap-a') + namespace.dropped('tap-b'), 0);
   });
 
-  it('has no more regions than the kernel allows, and the device goes on as it was', async () => {
-    const { maxMemRegions } = KernelVhost.capabilities();
-    const cable = await Cable.lay({ queueSize: 64 }, undefined, namespace);
-    const { a, b } = cable;
-    for (let count = 1; count < maxMemRegions; count++) await a.memory.hotAdd({ size: 4096 });
-    await assert.rejects(a.memory.hotAdd({ size: 4096 }), {
-      code: 'ERR_VHOST_OUT_OF_RANGE',
-      message: new RegExp(`^memory must be made of at most the ${maxMemRegions} regions of /sys/module/`),
+  onKernel(() => {
+    it('has no more regions than the kernel allows, and the device goes on as it was', async () => {
+      const { maxMemRegions } = KernelVhost.capabilities();
+      const cable = await Cable.lay({ queueSize: 64 }, undefined, namespace);
+      const { a, b } = cable;
+      for (let count = 1; count < maxMemRegions; count++) await a.memory.hotAdd({ size: 4096 });
+      await assert.rejects(a.memory.hotAdd({ size: 4096 }), {
+        code: 'ERR_VHOST_OUT_OF_RANGE',
+        message: new RegExp(`^memory must be made of at most the ${maxMemRegions} regions of /sys/module/`),
+      });
+      assert.equal(a.memory.regions.length, maxMemRegions);
+      await run(new Flow(a, b, toB, 1000));
+      for (const region of a.memory.regions.slice(1)) await a.memory.hotRemove(region);
+      await run(new Flow(a, b, toB, 1000));
     });
-    assert.equal(a.memory.regions.length, maxMemRegions);
-    await run(new Flow(a, b, toB, 1000));
-    for (const region of a.memory.regions.slice(1)) await a.memory.hotRemove(region);
-    await run(new Flow(a, b, toB, 1000));
   });
 });
 
@@ -139,14 +149,14 @@ describe('memory that went', function () {
 
   it('is out of the device’s reach, and one with a ring does not go', async () => {
     const namespace = Namespace.add();
-    const device = new ControlDevice();
+    const device = new ControlDevice(openVhost());
     try {
       const { vhost, memory } = device;
       const [kick, error] = [device.eventfd(), device.eventfd()];
       device.setUp();
       vhost.setVringKick(TX, kick);
       vhost.setVringErr(TX, error);
-      vhost.setBackend(TX, device.tap(namespace, 'm%d').fd);
+      await vhost.setBackend(TX, device.tap(namespace, 'm%d').fd);
       const region = await memory.hotAdd({ size: 4096 });
       const send = (): void => {
         device.publish(0, region.guestPhysicalAddress);
@@ -165,7 +175,7 @@ describe('memory that went', function () {
       assert.ok((await device.signalled(error)) > 0);
       assert.equal(device.used, 2);
     } finally {
-      device.close();
+      await device.close();
       await namespace.remove();
     }
   });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { GuestMemory, hostKernel, KernelVhost } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
+import { GuestMemory, hostKernel, KernelVhost } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { onKernel } from '../../support/test-device.js';
 
 type Sizes = number | { receive: number; transmit: number };
 
@@ -49,23 +50,25 @@ describe('queue sizes', function () {
       });
     });
 
-  it('are refused by the kernel too, where the raw tier asks for what it cannot do', () => {
-    const vhost = KernelVhost.open();
-    const memory = new GuestMemory(hostKernel());
-    try {
-      vhost.setOwner();
-      for (const size of [0, 3, 100, 65536])
-        assert.throws(() => vhost.setVringNum(1, size), {
-          code: 'EINVAL',
-          syscall: 'ioctl',
-          request: 'VHOST_SET_VRING_NUM',
-          queue: 1,
-        });
-      for (const size of [1, 8, 32768]) vhost.setVringNum(1, size);
-    } finally {
-      vhost.close();
-      memory.close();
-    }
+  onKernel(() => {
+    it('are refused by the kernel too, where the raw tier asks for what it cannot do', () => {
+      const vhost = KernelVhost.open();
+      const memory = new GuestMemory(hostKernel());
+      try {
+        vhost.setOwner();
+        for (const size of [0, 3, 100, 65536])
+          assert.throws(() => vhost.setVringNum(1, size), {
+            code: 'EINVAL',
+            syscall: 'ioctl',
+            request: 'VHOST_SET_VRING_NUM',
+            queue: 1,
+          });
+        for (const size of [1, 8, 32768]) vhost.setVringNum(1, size);
+      } finally {
+        vhost.close();
+        memory.close();
+      }
+    });
   });
 });
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
+import type { Nic } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
 
 const FRAMES = 1_000_000;
 

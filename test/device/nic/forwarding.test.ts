@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../lib/index.js';
-import { Flow, run } from '../support/device-flow.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
+import type { Nic } from '../../../lib/index.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
 
 const FRAMES = 20_000;
 

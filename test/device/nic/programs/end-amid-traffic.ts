@@ -2,9 +2,9 @@
  * Both ends of a cable in a namespace that another process made; frames flow in the friendly tier when the program
  * ends: by process.exit(), or because nothing of it keeps the loop alive any more.
  */
-import { Cable } from '../../support/device-cable.js';
-import { Namespace } from '../../support/device-namespace.js';
-import { NumberedFrames } from '../../support/numbered-frames.js';
+import { Cable } from '../../../support/device-cable.js';
+import { Namespace } from '../../../support/device-namespace.js';
+import { NumberedFrames } from '../../../support/numbered-frames.js';
 
 const [name, way] = process.argv.slice(2) as [string, 'exit' | 'unref'];
 const ENOUGH = 1000;

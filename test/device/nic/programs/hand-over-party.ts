@@ -2,10 +2,11 @@
  * A process that has a Nic for a while: opens it or takes it from another process, sends counted frames and checks those
  * that come, and gives it on, or is killed.
  */
-import { HandOver, Nic } from '../../../lib/index.js';
-import { CountedReceiver, CountedSender } from '../../support/counted-frames.js';
-import { Namespace } from '../../support/device-namespace.js';
-import { NumberedFrames } from '../../support/numbered-frames.js';
+import { HandOver, Nic } from '../../../../lib/index.js';
+import { CountedReceiver, CountedSender } from '../../../support/counted-frames.js';
+import { Namespace } from '../../../support/device-namespace.js';
+import { NumberedFrames } from '../../../support/numbered-frames.js';
+import { testDevice } from '../../../support/test-device.js';
 
 export interface HandOverPartyOptions {
   /** Opens the tap in this namespace … */
@@ -42,7 +43,7 @@ async function main({ open, take, nextOut, nextIn }: HandOverPartyOptions): Prom
         queueSize: 64,
         tap: { sendBuffer: open.sendBuffer },
       })
-    : await Nic.resume(await HandOver.take(take!));
+    : await Nic.resume(await HandOver.take(take!), testDevice);
   const sender = new CountedSender(nic, OUT, nextOut);
   const receiver = new CountedReceiver(nic, IN, { next: nextIn });
   const report = (left?: true): void => {

@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HandOver, type InFlight, Nic, type ResumeOptions } from '../../lib/index.js';
-import { CountedReceiver, CountedSender, MARK } from '../support/counted-frames.js';
-import { Namespace } from '../support/device-namespace.js';
-import { resources } from '../support/process-resources.js';
-import { until, within } from '../support/until.js';
+import { HandOver, type InFlight, Nic, type ResumeOptions } from '../../../lib/index.js';
+import { CountedReceiver, CountedSender, MARK } from '../../support/counted-frames.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { resources } from '../../support/process-resources.js';
+import { testDevice } from '../../support/test-device.js';
+import { until, within } from '../../support/until.js';
 import {
   type HandOverPartyOptions,
   IN,
@@ -95,7 +96,7 @@ describe('a Nic that is handed over while frames cross it', function () {
   }
 
   async function resume(handOver: HandOver, options?: ResumeOptions): Promise<Nic> {
-    const nic = await Nic.resume(handOver, options);
+    const nic = await Nic.resume(handOver, { ...testDevice, ...options });
     heirs.push(nic);
     return nic;
   }

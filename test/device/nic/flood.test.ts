@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
-import { Cable } from '../support/device-cable.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { within } from '../support/until.js';
+import { Cable } from '../../support/device-cable.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { within } from '../../support/until.js';
 
 const program = new URL('./programs/flood.js', import.meta.url);
 const FLOOD = 50_000;

@@ -1,10 +1,11 @@
 /** A Nic in a Worker that sends as fast as its ring takes frames, until the Worker is terminated. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { HEADER_SIZE, Nic } from '../../../lib/index.js';
-import { NumberedFrames } from '../../support/numbered-frames.js';
+import { HEADER_SIZE, Nic } from '../../../../lib/index.js';
+import { NumberedFrames } from '../../../support/numbered-frames.js';
+import { testDevice } from '../../../support/test-device.js';
 
 const { namespace, tap } = workerData as { namespace: string; tap: string };
-const { tx, pool } = await Nic.open({ tap: { name: tap, netns: namespace } });
+const { tx, pool } = await Nic.open({ ...testDevice, tap: { name: tap, netns: namespace } });
 const frames = new NumberedFrames(60, 'a', 'b');
 
 function flood(): void {

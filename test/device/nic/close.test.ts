@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Nic, Submission } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { turn, until, within } from '../support/until.js';
+import type { Nic, Submission } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { turn, until, within } from '../../support/until.js';
 
 const CLOSED = { code: 'ERR_VHOST_CLOSED', message: 'the Nic on tap-a is closed' };
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
-import { hostKernel, Nic, type NicOptions, type NicPair, openBackend } from '../../lib/index.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { within } from '../support/until.js';
+import { hostKernel, Nic, type NicOptions, type NicPair, openBackend } from '../../../lib/index.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { testDevice } from '../../support/test-device.js';
+import { within } from '../../support/until.js';
 
 const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
@@ -61,7 +62,7 @@ describe('backends', function () {
   });
 
   async function open(options: NicOptions): Promise<Nic> {
-    const nic = await Nic.open(options);
+    const nic = await Nic.open({ ...testDevice, ...options });
     nics.push(nic);
     return nic;
   }

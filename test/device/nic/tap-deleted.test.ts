@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
-import type { Nic, Submission } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { until, within } from '../support/until.js';
+import type { Nic, Submission } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { until, within } from '../../support/until.js';
 
 const GONE = { code: 'ERR_VHOST_BACKEND_GONE', message: 'the interface tap-a is gone' };
 const execute = promisify(execFile);

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { release } from 'node:os';
 import { promisify } from 'node:util';
-import type { Nic, Offload } from '../../lib/index.js';
-import { arrivals } from '../support/device-arrivals.js';
-import { Cable } from '../support/device-cable.js';
-import { Forwarder } from '../support/device-forwarder.js';
-import { Namespace } from '../support/device-namespace.js';
-import { tcpHeader, tcpSegment } from '../support/tcp-segment.js';
-import { until } from '../support/until.js';
+import type { Nic, Offload } from '../../../lib/index.js';
+import { arrivals } from '../../support/device-arrivals.js';
+import { Cable } from '../../support/device-cable.js';
+import { Forwarder } from '../../support/device-forwarder.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { tcpHeader, tcpSegment } from '../../support/tcp-segment.js';
+import { until } from '../../support/until.js';
 
 const MEGABYTES = 24;
 /** An ordinary frame with its virtio-net header. */

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../lib/index.js';
-import { arrivals } from '../support/device-arrivals.js';
-import { Cable } from '../support/device-cable.js';
-import type { TapNicOptions } from '../support/device-namespace.js';
-import { type End, NumberedFrames } from '../support/numbered-frames.js';
-import { checksumHolds, HEADERS, reassemble, tcpHeader, tcpSegment } from '../support/tcp-segment.js';
+import type { Nic } from '../../../lib/index.js';
+import { arrivals } from '../../support/device-arrivals.js';
+import { Cable } from '../../support/device-cable.js';
+import type { TapNicOptions } from '../../support/device-namespace.js';
+import { type End, NumberedFrames } from '../../support/numbered-frames.js';
+import { checksumHolds, HEADERS, reassemble, tcpHeader, tcpSegment } from '../../support/tcp-segment.js';
 
 const COUNT = 100;
 const ENDS = [

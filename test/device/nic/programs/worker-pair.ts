@@ -3,8 +3,9 @@
  * the answers to it and to others that come on its queue.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { Nic } from '../../../lib/index.js';
-import { EchoFlow, echoReply } from '../../support/icmp-echo.js';
+import { Nic } from '../../../../lib/index.js';
+import { EchoFlow, echoReply } from '../../../support/icmp-echo.js';
+import { testDevice } from '../../../support/test-device.js';
 
 export interface WorkerPairData {
   readonly namespace: string;
@@ -22,6 +23,7 @@ export interface WorkerPairData {
 const data = workerData as WorkerPairData;
 const counts = new Int32Array(data.counts);
 const nic = await Nic.open({
+  ...testDevice,
   tap: { name: data.tap, netns: data.namespace, multiQueue: true },
   queueSize: 64,
 });

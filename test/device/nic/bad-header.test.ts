@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { HEADER_SIZE, type NetHeader, type Nic } from '../../lib/index.js';
-import { Cable } from '../support/device-cable.js';
-import { Flow, run } from '../support/device-flow.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { DEADLINE } from '../support/until.js';
+import { HEADER_SIZE, type NetHeader, type Nic } from '../../../lib/index.js';
+import { Cable } from '../../support/device-cable.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { DEADLINE } from '../../support/until.js';
 
 /** Bytes of `struct virtio_net_hdr_v1`, as the tests of the ring tier write them. */
 const FLAGS = 0;
