@@ -92,11 +92,11 @@ async function main(argv) {
  */
 function report(results) {
   const sum = { passed: 0, failed: 0, skipped: 0 };
-  const lines = ['part      passed  failed  skipped       time'];
+  const lines = ['part        passed  failed  skipped       time'];
   for (const { part, tally, seconds } of results) {
     for (const name of /** @type {const} */ (['passed', 'failed', 'skipped'])) sum[name] += tally[name];
     const cells = [tally.passed, tally.failed, tally.skipped].map((count) => String(count).padStart(6));
-    lines.push(`${part.name.padEnd(10)}${cells.join('  ')}   ${seconds.toFixed(1).padStart(7)} s`);
+    lines.push(`${part.name.padEnd(12)}${cells.join('  ')}   ${seconds.toFixed(1).padStart(7)} s`);
   }
   const failures = results.flatMap(({ part, tally }) =>
     tally.failures.map((failure) => ({ part, ...failure })),

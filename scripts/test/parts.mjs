@@ -11,6 +11,7 @@ import { ROOT } from '../setup.mjs';
  * @property {boolean} [worker] over this package's own device instead of the kernel's
  * @property {boolean} [zerocopy] the device completes large frames late
  * @property {string[]} [needs] programs beside those that every test with a device needs
+ * @property {boolean} [guest] boots guests of its own
  * @property {number} timeout of a test that names none, in seconds; a device under emulation takes its time
  * @property {number} limit of the whole part, in seconds
  */
@@ -65,9 +66,19 @@ export const PARTS = [
     limit: 1200,
   },
   {
+    name: 'guest-host',
+    title: 'tests with a guest over the worker',
+    folders: ['dist/test/guest/host'],
+    where: 'tap',
+    needs: ['qemu-system-x86_64', 'setpriv', 'sysctl'],
+    guest: true,
+    timeout: 300,
+    limit: 1200,
+  },
+  {
     name: 'guest',
     title: 'tests with other programs at the other end',
-    folders: ['dist/test/guest'],
+    folders: ['dist/test/guest/device'],
     where: 'device',
     needs: ['dpdk-testpmd', 'stdbuf'],
     timeout: 900,

@@ -8,6 +8,7 @@ import { tapsOnHost } from '../vm/host.mjs';
 import { needPrograms } from '../vm/packages.mjs';
 import { capture } from '../vm/programs.mjs';
 import { runWithDevice } from '../vm/run.mjs';
+import { prepareGuest } from './guest.mjs';
 import { filesOf } from './parts.mjs';
 import { entries, tally } from './record.mjs';
 
@@ -89,6 +90,7 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
   const limit = part.limit * (long ? LONG : 1);
   const env = {
     ...process.env,
+    ...(part.guest ? await prepareGuest(say) : {}),
     VHOST_TEST_DEVICE: part.worker ? 'worker' : 'kernel',
     VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0',
   };

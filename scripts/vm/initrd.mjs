@@ -94,7 +94,7 @@ const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
  * @param {Say} say
  * @returns {Promise<string>} a shell and its tools in one program that needs nothing else
  */
-async function findBusybox(say) {
+export async function findBusybox(say) {
   const target = join(cacheFolder(), 'busybox-static');
   await mkdir(cacheFolder(), { recursive: true });
   await unpackPackage('busybox-static', target, say);

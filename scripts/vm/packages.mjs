@@ -23,6 +23,7 @@ const PACKAGES = new Map(
     ping: 'iputils-ping',
     'qemu-system-x86_64': 'qemu-system-x86',
     ss: 'iproute2',
+    sysctl: 'procps',
     tc: 'iproute2',
     tracepath: 'iputils-tracepath',
   }),

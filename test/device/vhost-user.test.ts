@@ -5,7 +5,7 @@ import { Nic, remoteBackend, VhostUserClient } from '../../lib/index.js';
 import { Flow, run } from '../support/device-flow.js';
 import { Namespace } from '../support/device-namespace.js';
 import { NumberedFrames } from '../support/numbered-frames.js';
-import { ProxyProcess } from '../support/proxy-process.js';
+import { ServerProcess } from '../support/server-process.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { until, within } from '../support/until.js';
 
@@ -17,13 +17,13 @@ describe('vhost-user: a Nic over the client, over the proxy, over the kernel’s
   let folder: ReturnType<typeof temporaryFolder>;
   let socket: string;
   let namespace: Namespace;
-  let proxy: ProxyProcess;
+  let proxy: ServerProcess;
   let near: Nic;
   let far: Nic;
   const errors: Error[] = [];
 
   async function startProxy(...more: string[]): Promise<void> {
-    proxy = await ProxyProcess.start(
+    proxy = await ServerProcess.proxy(
       '--socket',
       socket,
       '--tap',

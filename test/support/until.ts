@@ -4,8 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const DEADLINE = 60_000;
 
 /** Looks again and again until `condition` holds; rejects, with what was waited for, where it never does. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + DEADLINE;
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  deadline = DEADLINE,
+): Promise<void> {
+  const end = Date.now() + deadline;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`waited in vain until ${what}`);
     await sleep(5);

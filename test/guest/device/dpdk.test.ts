@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
-import { hostKernel, Nic, remoteBackend, VhostUserClient } from '../../lib/index.js';
-import { UnixListener } from '../../lib/socket/unix-listener.js';
-import { replyFraming } from '../../lib/vhost/user/protocol.js';
-import { Flow, run } from '../support/device-flow.js';
-import { Namespace } from '../support/device-namespace.js';
-import { NumberedFrames } from '../support/numbered-frames.js';
-import { ProxyProcess } from '../support/proxy-process.js';
-import { long } from '../support/random.js';
-import { temporaryFolder } from '../support/temporary-folder.js';
-import { Testpmd } from '../support/testpmd.js';
-import { until, within } from '../support/until.js';
+import { hostKernel, Nic, remoteBackend, VhostUserClient } from '../../../lib/index.js';
+import { UnixListener } from '../../../lib/socket/unix-listener.js';
+import { replyFraming } from '../../../lib/vhost/user/protocol.js';
+import { Flow, run } from '../../support/device-flow.js';
+import { Namespace } from '../../support/device-namespace.js';
+import { NumberedFrames } from '../../support/numbered-frames.js';
+import { long } from '../../support/random.js';
+import { ServerProcess } from '../../support/server-process.js';
+import { temporaryFolder } from '../../support/temporary-folder.js';
+import { Testpmd } from '../../support/testpmd.js';
+import { until, within } from '../../support/until.js';
 
 const FRAMES = long ? 1_000_000 : 100_000;
 
@@ -39,12 +39,12 @@ describe('DPDK', function () {
 
   describe('as front-end (virtio-user) of the proxy, over the kernel’s device', () => {
     let namespace: Namespace;
-    let proxy: ProxyProcess;
+    let proxy: ServerProcess;
     let far: Nic;
     beforeEach(async () => {
       namespace = Namespace.add();
       far = await namespace.nic('tap-b');
-      proxy = await ProxyProcess.start(
+      proxy = await ServerProcess.proxy(
         ...['--socket', socket, '--tap', 'tap-a', '--netns', namespace.name],
         ...['--user', '65534', '--group', '65534', '--socket-mode', '666'],
       );

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { Guest } from './guest.js';
+import { ADDRESS, GuestNetwork } from './guest-network.js';
+import type { ServerProcess } from './server-process.js';
+import { temporaryFolder } from './temporary-folder.js';
+import { until } from './until.js';
+
+const TAP = 'guest-a';
+
+/** Starts a vhost-user server at a socket, on a tap of a namespace. */
+export type StartServer = (socket: string, tap: string, netns: string) => Promise<ServerProcess>;
+
+/**
+ * What must hold of a stock kernel in QEMU whose virtio-net driver has a vhost-user server at the other end. The guest is
+ * the same one throughout, as a boot takes long; `bytes` is the size of every transfer.
+ */
+export function realGuest(start: StartServer, bytes: number): void {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let network: GuestNetwork;
+  let server: ServerProcess;
+  let guest: Guest;
+  before(async () => {
+    folder = temporaryFolder();
+    network = await GuestNetwork.make([TAP], bytes);
+    server = await start(socket(), TAP, network.namespace.name);
+    guest = new Guest({ socket: socket(), console: join(folder.path, 'console') });
+    await guest.ready();
+    await network.join(guest);
+  });
+  after(async () => {
+    await guest?.kill();
+    await server?.end();
+    await network?.remove();
+    folder.remove();
+  });
+  afterEach(() => assert.doesNotMatch(server.said, /fault|refused|turned/));
+
+  const socket = (): string => join(folder.path, 'socket');
+
+  /** The guest gets a file; resolves once it has it. */
+  async function download(): Promise<void> {
+    await guest.run(`nc ${ADDRESS} 1000 >/tmp/file`);
+    const sent = await network.peer.said(/sent (\w+)\n/);
+    assert.match(await guest.run('sha256sum /tmp/file'), new RegExp(`^${sent} `));
+  }
+
+  /** The guest sends its file. */
+  async function upload(): Promise<void> {
+    const has = /^\w+/.exec(await guest.run('sha256sum /tmp/file'))![0];
+    await guest.run(`nc ${ADDRESS} 1001 </tmp/file`);
+    assert.equal(await network.peer.said(/taken (.*)\n/), `${bytes} ${has}`);
+  }
+
+  /** Kills the server once a quarter is through, and starts another; the rest of the transfer is to come. */
+  async function killAmid(transfer: Promise<void>): Promise<void> {
+    await Promise.race([network.peer.said(/quarter/), transfer]);
+    await server.end('SIGKILL');
+    server = await start(socket(), TAP, network.namespace.name);
+    await until('QEMU has connected again', () => /connected/.test(server.said));
+    network.peer.goOn();
+    await transfer;
+  }
+
+  it('pings', async () => {
+    const said = await guest.run(`ping -c 20 -i 0.1 ${ADDRESS}`);
+    assert.match(said, /20 packets transmitted, 20 packets received, 0% packet loss/);
+  });
+
+  it(`receives ${bytes} bytes by TCP, every one right`, async () => {
+    network.peer.goOn();
+    await download();
+  });
+
+  it(`sends ${bytes} bytes by TCP, every one right`, async () => {
+    network.peer.goOn();
+    await upload();
+  });
+
+  it('goes on receiving when the server is killed amid a transfer and started again', async () => {
+    await killAmid(download());
+  });
+
+  it('goes on sending when the server is killed amid a transfer and started again', async () => {
+    await killAmid(upload());
+  });
+
+  it('reboots, and is served again', async () => {
+    await guest.reboot();
+    await network.join(guest);
+    network.peer.goOn();
+    await download();
+    assert.doesNotMatch(server.said, /disconnected/);
+  });
+}
