@@ -18,7 +18,7 @@ import { ROOT } from '../setup.mjs';
 
 /**
  * In the order in which they run: what is quick to fail comes first. The tests of late completions hold with zero-copy on
- * and off, so they run twice, and those of Nics over the worker too.
+ * and off, so they run twice, and those of a Vhost and of Nics over the worker too.
  *
  * @type {readonly Part[]}
  */
@@ -42,7 +42,7 @@ export const PARTS = [
   {
     name: 'worker',
     title: 'tests of the worker that is in this package',
-    folders: ['dist/test/device/nic'],
+    folders: ['dist/test/device/contract', 'dist/test/device/nic'],
     where: 'tap',
     worker: true,
     timeout: 300,

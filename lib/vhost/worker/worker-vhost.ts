@@ -307,7 +307,8 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
 
   /** A copy of a backend's descriptor, like get_socket(). */
   #backend(fd: number, refused: (code: string) => Error): number {
-    const { descriptor, frames } = this.#kernel;
+    const { files, descriptor, frames } = this.#kernel;
+    if (files.read(`/proc/self/fdinfo/${fd}`) === undefined) throw refused('ENOTSOCK');
     const copy = descriptor.duplicate(fd);
     try {
       if (!this.#isSocket(copy)) this.#expectTap(copy, refused);
@@ -337,7 +338,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   }
 
   #queue(queue: number, request: string): WorkerQueue {
-    this.#expectOwner(request);
+    this.#expectOwner(request, queue);
     const one = this.#queues[queue];
     if (one === undefined) throw refusal('ENOBUFS', request, queue);
     return one;
@@ -349,9 +350,9 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     return one;
   }
 
-  #expectOwner(request: string): void {
+  #expectOwner(request: string, queue?: number): void {
     this.#expectOpen();
-    if (!this.#owned) throw refusal('EPERM', request);
+    if (!this.#owned) throw refusal('EPERM', request, queue);
   }
 
   #expectOpen(): void {
