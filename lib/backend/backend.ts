@@ -53,5 +53,8 @@ export interface Backend {
   close(): void;
 }
 
-/** Work on a frame that the other side may leave to this one; the names are those of TUNSETOFFLOAD. */
+/**
+ * Work on a frame that the other side may leave to this one; the names are those of TUNSETOFFLOAD. The kernel agrees to
+ * 'ufo' and leaves no fragmentation to anybody; 'uso4' and 'uso6' it has since Linux 6.2, both or neither.
+ */
 export type Offload = 'csum' | 'tso4' | 'tso6' | 'ecn' | 'ufo' | 'uso4' | 'uso6';

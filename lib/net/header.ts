@@ -22,7 +22,10 @@ import { VhostRangeError } from '../errors/errors.js';
 /** Bytes of the virtio-net header before each frame (`struct virtio_net_hdr_v1`). */
 export const HEADER_SIZE = VIRTIO_NET_HDR_V1_SIZE;
 
-/** Segment offload of a frame; 'none' for an ordinary one. */
+/**
+ * Segment offload of a frame; 'none' for an ordinary one. What a kernel does not know, 'udp-l4' before Linux 6.2, it takes
+ * and drops.
+ */
 export type GsoType = 'none' | 'tcpv4' | 'tcpv6' | 'udp' | 'udp-l4';
 
 const gsoTypes: Readonly<Record<GsoType, number>> = {

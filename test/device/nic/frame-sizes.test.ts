@@ -4,7 +4,7 @@ import { arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
 import type { TapNicOptions } from '../../support/device-namespace.js';
 import { type End, NumberedFrames } from '../../support/numbered-frames.js';
-import { checksumHolds, HEADERS, reassemble, tcpHeader, tcpSegment } from '../../support/tcp-segment.js';
+import { TCP } from '../../support/segment.js';
 
 const COUNT = 100;
 const ENDS = [
@@ -67,11 +67,11 @@ describe('frames', function () {
       it(`of ${length} bytes arrive in one piece, both ways, where the other end takes segments`, async () => {
         const ends = await lay({ tap: { offloads: true } });
         for (const [from, to] of ENDS) {
-          const frame = tcpSegment(length, from, to);
-          const sent = ends[from].submit([frame], { header: tcpHeader(1448) });
+          const frame = TCP.segment(length, from, to);
+          const sent = ends[from].submit([frame], { header: TCP.header(1448) });
           const [arrival] = await arrivals(ends[to], (all) => all.length === 1);
           assert.deepEqual(await sent.completed, { completed: 1, abandoned: 0, withdrawn: 0 });
-          assert.deepEqual(arrival!.header, { ecn: false, ...tcpHeader(1448) });
+          assert.deepEqual(arrival!.header, { ecn: false, ...TCP.header(1448) });
           assert.ok(arrival!.frame.length > ends[to].pool.bufferSize, 'it lay in several buffers');
           assert.equal(Buffer.compare(arrival!.frame, frame), 0);
         }
@@ -82,21 +82,21 @@ describe('frames', function () {
     for (const length of [65_536, 65_549])
       it(`of ${length} bytes are taken, and cut by the network stack`, async () => {
         const ends = await lay({ tap: { offloads: true } });
-        for (const [from, to] of ENDS) await cut(ends[from], ends[to], tcpSegment(length, from, to));
+        for (const [from, to] of ENDS) await cut(ends[from], ends[to], TCP.segment(length, from, to));
       });
 
     it('are cut, with their checksums complete, for an end that takes no segments', async () => {
       const { a, b } = await lay({ tap: { offloads: true } }, { tap: { offloads: false } });
-      const segments = await cut(a, b, tcpSegment(65_549, 'a', 'b'));
+      const segments = await cut(a, b, TCP.segment(65_549, 'a', 'b'));
       for (const { frame, header } of segments) {
         assert.equal(header.needsChecksum, false);
-        assert.ok(checksumHolds(frame));
+        assert.ok(TCP.checksumHolds(frame));
       }
     });
 
     it('of more than 65,550 bytes are refused', async () => {
       const { a } = await lay({ tap: { offloads: true } });
-      await assert.rejects(a.send(tcpSegment(65_551, 'a', 'b'), { header: tcpHeader(1448) }), {
+      await assert.rejects(a.send(TCP.segment(65_551, 'a', 'b'), { header: TCP.header(1448) }), {
         code: 'ERR_VHOST_OUT_OF_RANGE',
         message: 'a frame with segment offload has at most 65550 bytes; this has 65551',
       });
@@ -108,8 +108,8 @@ describe('frames', function () {
       const sent: Uint8Array[] = [];
       const received = arrivals(b, (all) => all.length === 200);
       for (let i = 0; i < 100; i++) {
-        const large = tcpSegment(2000 + 600 * i, 'a', 'b');
-        await a.send(large, { header: tcpHeader(1448) });
+        const large = TCP.segment(2000 + 600 * i, 'a', 'b');
+        await a.send(large, { header: TCP.header(1448) });
         await a.send(small.frame(i));
         sent.push(large, small.frame(i));
       }
@@ -134,16 +134,16 @@ async function exchange(from: Nic, to: Nic, frames: NumberedFrames): Promise<voi
 }
 
 async function cut(from: Nic, to: Nic, frame: Uint8Array): ReturnType<typeof arrivals> {
-  const payload = frame.subarray(HEADERS);
-  const submission = from.submit([frame], { header: tcpHeader(1448) });
+  const payload = frame.subarray(TCP.headers);
+  const submission = from.submit([frame], { header: TCP.header(1448) });
   const segments = await arrivals(
     to,
-    (all) => all.reduce((bytes, each) => bytes + each.frame.length - HEADERS, 0) >= payload.length,
+    (all) => all.reduce((bytes, each) => bytes + each.frame.length - TCP.headers, 0) >= payload.length,
   );
   assert.deepEqual(await submission.completed, { completed: 1, abandoned: 0, withdrawn: 0 });
   assert.equal(segments.length, Math.ceil(payload.length / 1448));
   for (const { header } of segments) assert.equal(header.gsoType, 'none');
-  const whole = reassemble(
+  const whole = TCP.reassemble(
     segments.map((each) => each.frame),
     payload.length,
   );

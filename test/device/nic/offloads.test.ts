@@ -7,7 +7,7 @@ import { arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
 import { Forwarder } from '../../support/device-forwarder.js';
 import { Namespace } from '../../support/device-namespace.js';
-import { tcpHeader, tcpSegment } from '../../support/tcp-segment.js';
+import { TCP } from '../../support/segment.js';
 import { until } from '../../support/until.js';
 
 const MEGABYTES = 24;
@@ -128,12 +128,12 @@ describe('offloads of a Nic', function () {
     payload: number,
     ecn: boolean,
   ): Promise<readonly { length: number; ecn: boolean; gso: string }[]> {
-    const frame = tcpSegment(54 + payload, 'a', 'b');
+    const frame = TCP.segment(54 + payload, 'a', 'b');
     const found = arrivals(
       cable.b,
       (all) => all.reduce((sum, each) => sum + each.frame.length - 54, 0) >= payload,
     );
-    await cable.a.send(frame, { header: { ...tcpHeader(1448), ecn } });
+    await cable.a.send(frame, { header: { ...TCP.header(1448), ecn } });
     return (await found).map(({ frame: { length }, header }) => ({
       length,
       ecn: header.ecn,
