@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import type { ReceiveBatch } from '../../../lib/index.js';
+import { HEADER_SIZE, type ReceiveBatch } from '../../../lib/index.js';
+import { arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
+import { TCP } from '../../support/segment.js';
 import { DEADLINE, until } from '../../support/until.js';
 
 const SIZE = 64;
@@ -84,5 +86,64 @@ describe('receive buffers', function () {
       for (const frame of batch) answer.check(count++, frame);
       if (count === SIZE) break;
     }
+  });
+});
+
+/** Where a segment finds too few buffers, the kernel's worker waits for more, and every frame behind it waits too. */
+describe('receive buffers for segments of 64 KiB', function () {
+  this.timeout(300_000);
+  const SEGMENT = 60_000;
+  let cable: Cable;
+  const frames = new NumberedFrames(100, 'a', 'b');
+
+  beforeEach(async () => {
+    cable = await Cable.lay({ tap: { offloads: true } }, { tap: { offloads: true }, queueSize: SIZE });
+  });
+  afterEach(() => cable.remove());
+
+  it('take one whole that came when too few were left, once there are enough, and then what is behind it', async () => {
+    const { a, b } = cable;
+    const { rx, pool } = b;
+    const before = 50;
+    await a.submit(Array.from({ length: before }, (_, i) => frames.frame(i))).completed;
+    const segment = TCP.segment(SEGMENT, 'a', 'b');
+    await a.submit([segment], { header: TCP.header(1448) }).completed;
+    await a.submit([frames.frame(before)]).completed;
+    await until('what there is room for has come', () => rx.ring.reapable >= before);
+    assert.ok((SIZE - before) * pool.bufferSize < SEGMENT);
+    assert.equal(rx.reap(), before, 'nothing of the segment, and nothing that was behind it');
+    assert.equal(rx.corruption, undefined);
+    for (const [i, first] of rx.frames.subarray(0, before).entries()) {
+      frames.check(i, pool.bytes, pool.offset(first) + HEADER_SIZE, pool.length[first]! - HEADER_SIZE);
+      pool.releaseFrame(first);
+    }
+    rx.refill();
+    const [whole, behind] = await arrivals(b, (all) => all.length === 2);
+    assert.equal(whole!.header.gsoType, 'tcpv4');
+    assert.equal(Buffer.compare(whole!.frame, segment), 0);
+    frames.check(before, behind!.frame);
+  });
+
+  it('are refused, when a Nic opens and when its backend changes, where all of them could not hold one', async () => {
+    const { a, b, namespace } = cable;
+    const refusal = {
+      code: 'ERR_VHOST_OUT_OF_RANGE',
+      message:
+        /^queueSize must be so large that the receive buffers hold the longest frame of this backend, /,
+    };
+    const small = { queueSize: { receive: 8 } };
+    await assert.rejects(namespace.nic('tap-c', { ...small, tap: { offloads: true } }), refusal);
+    assert.throws(() => namespace.ip('link', 'show', 'tap-c'), /does not exist/);
+    const ordinary = await namespace.nic('tap-d', small);
+    namespace.ip('link', 'set', 'tap-d', 'master', 'cable');
+    await assert.rejects(
+      ordinary.swapBackend({ tap: { name: 'tap-e', netns: namespace.name, mtu: 20_000 } }),
+      refusal,
+    );
+    assert.equal(ordinary.name, 'tap-d', 'the old one goes on');
+    await until('its port forwards', () => namespace.forwards('cable'));
+    await a.send(frames.frame(0));
+    for (const nic of [b, ordinary])
+      frames.check(0, (await arrivals(nic, (all) => all.length === 1))[0]!.frame);
   });
 });
