@@ -74,7 +74,8 @@ export interface NicOptions extends BackendOptions {
   readonly inOrder?: boolean;
   /**
    * The device, one for each pair, which becomes the `Nic`'s to close; the path of a device of the kernel's; or 'worker' for
-   * this program itself (`WorkerVhost`). The kernel's /dev/vhost-net by default.
+   * this program itself (`WorkerVhost`). The kernel's /dev/vhost-net by default. ERR_VHOST_UNSUPPORTED: it is a legacy
+   * device, which does not offer VIRTIO_F_VERSION_1.
    */
   readonly vhost?: Vhost | readonly Vhost[] | string;
   /** The operating system; this host by default. */

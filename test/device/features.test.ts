@@ -92,6 +92,17 @@ describe('features of the ring and of the transport', function () {
     for (let i = 0; i < 20; i++) assert.equal((await crosses(c, d, i))[10], 1);
   });
 
+  it('legacy: a Nic refuses a device without VIRTIO_F_VERSION_1, and leaves nothing open', async () => {
+    const vhost = KernelVhost.open();
+    vhost.getFeatures = () => offered & ~bit('VIRTIO_F_VERSION_1');
+    await assert.rejects(namespace.nic('tap-l', { vhost }), {
+      code: 'ERR_VHOST_UNSUPPORTED',
+      message: /^the device does not offer VIRTIO_F_VERSION_1; it offers 0x/,
+    });
+    assert.throws(() => vhost.fd, { code: 'ERR_VHOST_CLOSED' });
+    assert.throws(() => namespace.ip('link', 'show', 'tap-l'), /does not exist/);
+  });
+
   it('VIRTIO_F_ANY_LAYOUT: header and frame in any pieces, legacy or not, without a bit of its own', async () => {
     for (const [features, headerSize] of [
       [0n, LEGACY_HEADER],
