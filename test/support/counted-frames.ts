@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../lib/index.js';
+import type { Nic, NicPair } from '../../lib/index.js';
 import type { NumberedFrames } from './numbered-frames.js';
 import { turn } from './until.js';
 
@@ -9,20 +9,23 @@ export const MARK = 0xffff_ffff;
 /** No queue on the way, the far tap's of 1,000 frames among them, ever holds so many. */
 const WINDOW = 256;
 
+/** What frames are sent through: a `Nic`, which may have been resumed, or a pair of one. */
+type Sending = Pick<NicPair, 'trySend' | 'tx'> & Partial<Pick<Nic, 'resumed'>>;
+
 /** Sends numbered frames through a `Nic`, one after the other, until it is stopped. */
 export class CountedSender {
   /** The number of the next frame to post. */
   next: number;
   /** The number of the next frame that the other end waits for; nothing is sent before that is known. */
   acknowledged = Number.NEGATIVE_INFINITY;
-  readonly #nic: Nic;
+  readonly #nic: Sending;
   readonly #frames: NumberedFrames;
   /** The number of the first frame that this `Nic` completes. */
   readonly #first: number;
   readonly #running: Promise<void>;
   #stopping = false;
 
-  constructor(nic: Nic, frames: NumberedFrames, next = 0) {
+  constructor(nic: Sending, frames: NumberedFrames, next = 0) {
     this.next = next;
     this.#nic = nic;
     this.#frames = frames;
