@@ -67,7 +67,8 @@ export class ProgramTransmitPort implements TransmitPort {
     try {
       const promise = this.#backend.program.transmit(frame, this.#stopping.signal);
       if (promise === undefined) done();
-      else promise.then(done, failed);
+      // Whatever the program returned, it settles once.
+      else Promise.resolve(promise).then(done, failed);
     } catch (error) {
       failed(error);
     }
