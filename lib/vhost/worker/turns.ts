@@ -26,11 +26,11 @@ export class Turns {
   }
 
   later(): void {
-    // Like the kernel's worker it holds no loop.
+    // The loop is held until then: one that sleeps does not wake for a turn that holds nothing.
     this.#later ??= setImmediate(() => {
       this.#later = undefined;
       this.now();
-    }).unref();
+    });
   }
 
   get running(): boolean {
