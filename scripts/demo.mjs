@@ -17,6 +17,7 @@ const HELP = `Usage: npm run demo [-- OPTION…]
 Installs, builds, finds or boots a /dev/vhost-net, and lets ping talk through it to a station that a Node program plays:
 20 pings, then a flood of 2,000. Ends with status 0 if every ping was answered and every frame is accounted for.
 
+  --worker                 without /dev/vhost-net: the device is the one in this package, and a tap is all that is needed
   --json                   one object on the standard output (npm run --silent demo -- --json)
 ${DEVICE_HELP}  --help
 `;
@@ -28,10 +29,11 @@ ${DEVICE_HELP}  --help
 async function main(argv) {
   const options = /** @type {const} */ ({
     ...DEVICE_OPTIONS,
-    json: { type: 'boolean' },
+    worker: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h' },
   });
-  const { json, help, ...rest } = parseScriptOptions(argv, options, 'npm run demo');
+  const { worker, json, help, ...rest } = parseScriptOptions(argv, options, 'npm run demo');
   if (help) {
     process.stdout.write(HELP);
     return 0;
@@ -49,7 +51,8 @@ async function main(argv) {
     const { status, timedOut } = await runWithDevice({
       ...device,
       command: process.execPath,
-      args: ['dist/lib/cli/main.js', 'demo', ...(json ? ['--json'] : [])],
+      args: ['dist/lib/cli/main.js', 'demo', ...(worker ? ['--worker'] : []), ...(json ? ['--json'] : [])],
+      tapsOnly: worker,
       cwd: ROOT,
       needs: ['ping', 'ip', 'unshare', 'nsenter'],
       signal: interruption.signal,

@@ -4,8 +4,6 @@ import { join } from 'node:path';
 import { ROOT } from '../setup.mjs';
 import { runDirectly } from '../vm/direct.mjs';
 import { VmError } from '../vm/errors.mjs';
-import { tapsOnHost } from '../vm/host.mjs';
-import { needPrograms } from '../vm/packages.mjs';
 import { capture } from '../vm/programs.mjs';
 import { runWithDevice } from '../vm/run.mjs';
 import { prepareGuest } from './guest.mjs';
@@ -94,7 +92,6 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     VHOST_TEST_DEVICE: part.worker ? 'worker' : 'kernel',
     VHOST_TEST_ZEROCOPY: part.zerocopy ? '1' : '0',
   };
-  const needs = part.where === 'host' ? [] : ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])];
   const errand = {
     command: process.execPath,
     args: coverage ? [...COVERAGE, process.execPath, ...args] : args,
@@ -102,8 +99,7 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     signal,
     timeout: limit,
   };
-  if (part.where === 'host' || (part.where === 'tap' && (await tapsOnHost()))) {
-    await needPrograms(needs, say);
+  if (part.where === 'host') {
     const streams = {
       onStdout: forward(process.stdout),
       onStderr: forward(process.stderr),
@@ -115,8 +111,9 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
   const outcome = await runWithDevice({
     ...device,
     ...errand,
+    tapsOnly: part.where === 'tap',
     zerocopy: part.zerocopy ?? false,
-    needs,
+    needs: ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])],
     // What stands here is this machine's own, so that the record outlives the VM.
     env: { ...env, VHOST_SCRATCH: scratch },
     onProgress: say,

@@ -5,7 +5,7 @@ import { chooseAccel } from './accel.mjs';
 import { signalOf, statusOfSignal } from './conversation.mjs';
 import { runDirectly } from './direct.mjs';
 import { codeOf, VmError } from './errors.mjs';
-import { deviceOnHost } from './host.mjs';
+import { deviceOnHost, tapsOnHost } from './host.mjs';
 import { buildInitrd } from './initrd.mjs';
 import { findKernel } from './kernel.mjs';
 import { makeRunFolder, runMachine, sweepRunFolders } from './machine.mjs';
@@ -35,6 +35,7 @@ export { deviceOnHost } from './host.mjs';
  * @property {number} [timeout] in seconds, from the start of the VM; default 1800
  * @property {'auto' | 'kvm' | 'tcg'} [accel] default 'auto': KVM where it is proved to work
  * @property {boolean} [vm] a VM even where this machine has a device that works
+ * @property {boolean} [tapsOnly] taps are all that the command needs: it runs on this machine where they can be made
  * @property {string[]} [needs] programs that the command uses, installed where missing
  * @property {'inherit' | 'ignore'} [stdio] where the output goes that no function takes; default 'inherit'
  * @property {OnOutput} [onStdout]
@@ -80,8 +81,9 @@ export async function runWithDevice(options) {
 }
 
 /** @param {RunOptions} options */
-async function runsHere({ vm, kernel, hugepages, zerocopy = false, terminal }) {
+async function runsHere({ vm, kernel, hugepages, zerocopy = false, terminal, tapsOnly }) {
   if (vm || kernel || hugepages || terminal) return false;
+  if (tapsOnly) return tapsOnHost();
   const device = await deviceOnHost();
   return device.usable && (device.zerocopy || !zerocopy);
 }

@@ -15,9 +15,12 @@ export interface PingRun {
   readonly roundTrip: { readonly p50?: number | undefined; readonly p99?: number | undefined };
 }
 
+/** The kernel's device, or the worker in this package. */
+export type DemoDevice = '/dev/vhost-net' | 'worker';
+
 /** What the demo saw, as `--json` prints it. */
 export interface DemoResult {
-  readonly device: string;
+  readonly device: DemoDevice;
   readonly kernel: string;
   readonly where: 'host' | 'vm';
   readonly interface: string;
@@ -44,16 +47,15 @@ const HOST_ADDRESS = '192.0.2.1/24';
 const NODE_ADDRESS = '192.0.2.2';
 const NODE_MAC = '02:00:00:00:00:02';
 
-const DEVICE = '/dev/vhost-net';
 const PACED = 20;
 const FLOOD = 2000;
 /** Milliseconds; an emulated machine takes seconds. */
 const PATIENCE = 300_000;
 
-/** Lets the kernel's own stack and ping(8) talk through /dev/vhost-net to a station that this program plays. */
-export async function measure({ signal, say }: DemoOptions): Promise<DemoResult> {
+/** Lets the kernel's own stack and ping(8) talk through a device to a station that this program plays. */
+export async function measure(device: DemoDevice, { signal, say }: DemoOptions): Promise<DemoResult> {
   await using namespace = await NetworkNamespace.create();
-  await using nic = await Nic.open({ vhost: DEVICE, tap: { name: 'vhost0', netns: namespace.path } });
+  await using nic = await Nic.open({ vhost: device, tap: { name: 'vhost0', netns: namespace.path } });
   await namespace.must('ip', ['address', 'add', HOST_ADDRESS, 'dev', nic.name]);
 
   const failure = new AbortController();
@@ -81,7 +83,7 @@ export async function measure({ signal, say }: DemoOptions): Promise<DemoResult>
   const { transmit, receive } = nic.stats();
   const { VHOST_VM } = process.env;
   return {
-    device: DEVICE,
+    device,
     kernel: release(),
     where: VHOST_VM === '1' ? 'vm' : 'host',
     interface: nic.name,

@@ -6,7 +6,8 @@ export function report(result: DemoResult): string {
   const { device, kernel, where, ledger, pings, transmit, receive } = result;
   const problems = shortcomings(result);
   return [
-    `${device} of Linux ${kernel}${where === 'vm' ? ' in a virtual machine' : ''}, tap ${result.interface}`,
+    `${device === 'worker' ? "This package's worker on" : `${device} of`} Linux ${kernel}` +
+      `${where === 'vm' ? ' in a virtual machine' : ''}, tap ${result.interface}`,
     '',
     table(
       [

@@ -42,6 +42,11 @@ Every ping was answered and every frame is accounted for.
     );
   });
 
+  it('names the device that it was', () => {
+    const [title] = report({ ...result, device: 'worker', where: 'host' }).split('\n', 1);
+    assert.equal(title, "This package's worker on Linux 6.12.0, tap vhost0");
+  });
+
   const flawed: Record<string, Partial<DemoResult>> = {
     'pings not answered: 3': { pings: { ...result.pings, answered: 2017 } },
     'ping sent 2000 of 2020 before its time was over': {
