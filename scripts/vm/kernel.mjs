@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { cacheFolder, exists, makeOnce } from './cache.mjs';
 import { VmError } from './errors.mjs';
@@ -36,19 +36,35 @@ export async function findKernel(wanted, say) {
   const series = wanted ?? DEFAULT_KERNEL;
   if (!/^\d+\.\d+$/.test(series)) return kernelAt(resolve(series));
   const pattern = new RegExp(`^linux-image-${series.replace('.', '\\.')}\\.`);
-  const fallback = wanted === undefined ? /^linux-image-\d/ : undefined;
-  const found =
-    (await packagedKernel(series, pattern, say)) ??
-    (fallback && (await keptKernel(fallback))) ??
-    // Lists that lack a series may be lists that were never fetched whole.
-    ((await updateLists(say)) ? await packagedKernel(series, pattern, say) : undefined) ??
-    (fallback && (await packagedKernel(series, fallback, say)));
+  const found = (await packagedKernel(series, pattern, say)) ?? (await soughtKernel(series, pattern, say));
   if (found) return found;
+  const any = /^linux-image-\d/;
+  const other = wanted === undefined ? await packagedKernel(series, any, say) : undefined;
+  if (other) return other;
   throw new VmError(
     'ERR_VM_KERNEL',
     `no package brings a ${series} kernel here. Update the lists (sudo apt-get update), choose another series, ` +
       'or name an image: --kernel PATH',
   );
+}
+
+/**
+ * Lists that lack a series may be lists that were never fetched whole; once is enough to know.
+ *
+ * @param {string} series
+ * @param {RegExp} pattern which packages will do
+ * @param {Say} say
+ * @returns {Promise<Kernel | undefined>}
+ */
+async function soughtKernel(series, pattern, say) {
+  const sought = join(keptKernels(), `${series}.lacking`);
+  if ((await exists(sought)) || !(await updateLists(say))) return undefined;
+  const found = await packagedKernel(series, pattern, say);
+  if (!found) {
+    await mkdir(keptKernels(), { recursive: true });
+    await writeFile(sought, '');
+  }
+  return found;
 }
 
 function keptKernels() {

@@ -128,6 +128,15 @@ describe('vm kernel of a package', () => {
     if (process.getuid?.() === 0) assert.equal(await readFile(join(folder, 'updated'), 'utf8'), '\n');
     await assert.rejects(findKernel('6.12', silent), { code: 'ERR_VM_KERNEL' });
   });
+
+  it('is of the usual series though another was fetched before', async function () {
+    if (process.getuid?.() !== 0) this.skip();
+    await fakeApt(
+      `${stands('linux-image-6.12.9-cloud-amd64', '[ -e updated ]')}; ${stands('linux-image-6.1.0-cloud-amd64', '[ ! -e updated ]')}`,
+    );
+    assert.equal((await findKernel('6.1', silent)).version, '6.1.0-cloud-amd64');
+    assert.equal((await findKernel(undefined, silent)).version, '6.12.9-cloud-amd64');
+  });
 });
 
 describe('vm host', () => {
