@@ -4,6 +4,7 @@
       "target_name": "vhost_net",
       "sources": [
         "native/addon.cc",
+        "native/bus_guard.cc",
         "native/call.cc",
         "native/descriptor.cc",
         "native/detach.cc",

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "bus_guard.h"
 #include "poller.h"
 
 namespace vhost_net {
@@ -63,6 +64,7 @@ int Environment::RemoveMapping(uintptr_t address) {
   const auto found = mappings_.find(address);
   if (found == mappings_.end()) return EINVAL;
   const Mapping mapping = found->second;
+  UnguardMapping(mapping.start);
   if (munmap(mapping.start, mapping.length) == -1) return errno;
   mappings_.erase(found);
   return mapping.memfd == -1 ? 0 : Close(mapping.memfd);
@@ -100,6 +102,7 @@ void Environment::FinishTeardown() {
   CloseAll(Kind::kVhost);
   CloseAll(Kind::kOther);
   for (const auto& entry : mappings_) {
+    UnguardMapping(entry.second.start);
     munmap(entry.second.start, entry.second.length);
     napi_delete_reference(env_, entry.second.buffer);
   }

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <string>
 
+#include "bus_guard.h"
 #include "call.h"
 #include "linux_abi.h"
 #include "surfaces.h"
@@ -86,9 +87,13 @@ napi_value Publish(Call& call, Mapped* mapped, Fd memfd) {
 
   record.memfd = memfd.Get();
   Environment& state = call.State();
-  if (memfd.Valid()) state.Own(std::move(memfd), Environment::Kind::kOther);
   void* address = mapped->Address();
   record.start = mapped->Release();
+  // What was made here is sealed; another's file can be cut short at any time.
+  if (memfd.Valid())
+    state.Own(std::move(memfd), Environment::Kind::kOther);
+  else
+    GuardMapping(record.start, record.length);
   state.AddMapping(address, record);
 
   Napi::Object result = Napi::Object::New(call.Env());
@@ -157,20 +162,6 @@ napi_value Map(Call& call) {
   return Publish(call, &mapped, Fd());
 }
 
-// fcntl(2) F_ADD_SEALS with F_SEAL_SHRINK; whether the file has that seal now.
-napi_value SealShrink(Call& call) {
-  int fd = -1;
-  if (!call.Descriptor(0, "fd", &fd)) return nullptr;
-  const bool sealed = fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0;
-  // EPERM: no seals may be added any more; EINVAL: of no such file.
-  if (!sealed && errno != EPERM && errno != EINVAL)
-    return call.Refuse(errno, {"fcntl", "F_ADD_SEALS"});
-  const int seals = fcntl(fd, F_GET_SEALS);
-  napi_value result = nullptr;
-  napi_get_boolean(call.Env(), seals != -1 && (seals & F_SEAL_SHRINK) != 0, &result);
-  return result;
-}
-
 // napi_detach_arraybuffer and munmap(2). EINVAL for what is not, or no longer, a mapping of this
 // environment.
 napi_value Unmap(Call& call) {
@@ -207,8 +198,9 @@ napi_value Unmap(Call& call) {
 }
 
 constexpr Method kMethods[] = {
-    {"memory.pageSize", Entry<PageSize>}, {"memory.create", Entry<Create>},
-    {"memory.map", Entry<Map>},           {"memory.sealShrink", Entry<SealShrink>},
+    {"memory.pageSize", Entry<PageSize>},
+    {"memory.create", Entry<Create>},
+    {"memory.map", Entry<Map>},
     {"memory.unmap", Entry<Unmap>},
 };
 

@@ -214,12 +214,10 @@ export interface MemorySurface {
   create(name: string, size: number, hugePageSize: number): Mapping;
   /**
    * mmap(2) of `size` bytes of a descriptor from `offset`, shared; `offset` need not be a multiple of a page. A size
-   * beyond the end of a file is refused; a file that is cut short later ends the process (SIGBUS) at the first touch of
-   * what is gone, unless `sealShrink` has prevented it. The kernel that reaches for it is refused with EFAULT instead.
+   * beyond the end of a file is refused. Where a file is cut short later, the kernel that reaches for what is gone is refused
+   * with EFAULT; at this process's first touch, the whole mapping becomes zeroed memory of its own.
    */
   map(fd: number, offset: number, size: number): Mapping;
-  /** fcntl(2) F_ADD_SEALS with F_SEAL_SHRINK; whether the file can no longer be cut short by anyone. */
-  sealShrink(fd: number): boolean;
   /** Detaches the buffer (its views read as length 0 from then on), then munmap(2); closes a memfd of `create`. */
   unmap(mapping: Mapping): void;
 }

@@ -90,11 +90,6 @@ export class FakeMemory implements MemorySurface {
     return this.place('map', size, -1, size === file.size ? file : undefined);
   }
 
-  sealShrink(fd: number): boolean {
-    const entry = this.trace.enter('memory.sealShrink', [fd]);
-    return this.descriptors.file(entry, fd, OpenFile, 'EBADF') instanceof MemoryFile;
-  }
-
   unmap(mapping: Mapping): void {
     const entry = this.trace.begin('memory.unmap', [mapping]);
     const found = this.mappings.get(mapping.address);

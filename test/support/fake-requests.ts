@@ -96,7 +96,6 @@ export const requests: Readonly<Record<string, RequestName>> = {
 
   'memory.create': { syscall: 'memfd_create' },
   'memory.map': { syscall: 'mmap' },
-  'memory.sealShrink': { syscall: 'fcntl', request: 'F_ADD_SEALS' },
   'memory.unmap': { syscall: 'munmap' },
 
   'poller.watchEventfd': { syscall: 'epoll_ctl' },

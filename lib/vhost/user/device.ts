@@ -17,11 +17,6 @@ export interface VhostUserDevice {
   agree?(features: bigint): Awaitable<void>;
   /** VHOST_USER_NET_SET_MTU; the request is not offered without it. */
   setMtu?(mtu: number): Awaitable<void>;
-  /**
-   * Whether this process itself reads and writes the front-end's memory. Memory that the front-end could take away
-   * again, which would end the process, is then refused.
-   */
-  readonly touchesMemory?: boolean;
   /** Every queue is stopped: closes the devices, or makes them as new. They must have let go of their memory. */
   close(): Awaitable<void>;
 }

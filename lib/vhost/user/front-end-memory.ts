@@ -18,13 +18,10 @@ interface SharedRegion {
 export class FrontEndMemory {
   readonly memory: GuestMemory;
   readonly #kernel: Kernel;
-  readonly #lasting: boolean;
   readonly #shared: SharedRegion[] = [];
 
-  /** `lasting` refuses memory that the front-end could take away again. */
-  constructor(kernel: Kernel, lasting: boolean) {
+  constructor(kernel: Kernel) {
     this.#kernel = kernel;
-    this.#lasting = lasting;
     this.memory = new GuestMemory(kernel);
   }
 
@@ -49,8 +46,6 @@ export class FrontEndMemory {
     // Other kinds of file have mappings that do as they please.
     if (this.#kernel.descriptor.stat(fd).type !== constants.S_IFREG)
       throw wrongValue('memory', 'a memfd or another regular file', fd);
-    if (this.#lasting && !this.#kernel.memory.sealShrink(fd))
-      throw wrongValue('memory', 'a memfd that can be sealed against shrinking (F_SEAL_SHRINK)', fd);
     const region = this.memory.mapRegion({
       fd,
       offset: toNumber('offset', told.offset),

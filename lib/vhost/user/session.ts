@@ -80,7 +80,7 @@ export class VhostUserSession {
     this.connection = connection;
     this.#device = device;
     this.#refused = refused;
-    this.#memory = this.#newMemory();
+    this.#memory = new FrontEndMemory(this.#kernel);
     this.#rings = device.pairs.flatMap((pair) => [0, 1].map((queue) => new SessionRing(kernel, pair, queue)));
     this.#protocolFeatures =
       protocolFeatureBits('MQ', 'LOG_SHMFD', 'REPLY_ACK', 'CONFIGURE_MEM_SLOTS', 'STATUS') |
@@ -300,7 +300,7 @@ export class VhostUserSession {
 
   /** Rings that run are stopped for it, and go on where they were: their addresses here are others. */
   async #setMemTable(table: readonly MemoryRegion[], fds: Descriptors): Promise<void> {
-    const memory = this.#newMemory();
+    const memory = new FrontEndMemory(this.#kernel);
     try {
       for (const region of table) this.#taking(fds, (fd) => memory.add(region, fd));
       this.#checkLog(this.#features, memory);
@@ -384,10 +384,6 @@ export class VhostUserSession {
     const ring = this.#rings[index];
     if (ring === undefined) throw wrongValue('index', `a queue from 0 to ${this.#rings.length - 1}`, index);
     return ring;
-  }
-
-  #newMemory(): FrontEndMemory {
-    return new FrontEndMemory(this.#kernel, this.#device.touchesMemory ?? false);
   }
 
   /** Stops the queues, lets go of the device and then of the memory, whatever fails on the way. */

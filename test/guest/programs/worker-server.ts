@@ -21,7 +21,6 @@ const server = VhostUserServer.listen({
     return {
       pairs: [{ vhost, backendFd: tap.fd }],
       backendFeatures: offered,
-      touchesMemory: true,
       agree: (features) => {
         kernel.tun.setVnetHdrSz(tap.fd, headerSizeFor(features));
         agreeOffloads(kernel, tap.fd, agreedOffloads(features));

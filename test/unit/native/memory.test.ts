@@ -59,20 +59,6 @@ describe('native memory', () => {
     memory.unmap(first);
   });
 
-  it('seals what can be sealed against being cut short', () => {
-    const sealed = memory.create('sealed', page, 0);
-    assert.equal(memory.sealShrink(sealed.fd), true);
-    memory.unmap(sealed);
-    const file = openSync('/proc/self/exe', 'r');
-    assert.equal(memory.sealShrink(file), false);
-    closeSync(file);
-    throwsRefusal(() => memory.sealShrink(1_000_000), {
-      code: 'EBADF',
-      syscall: 'fcntl',
-      request: 'F_ADD_SEALS',
-    });
-  });
-
   it('leaves views of length 0 after unmap', () => {
     const mapping = memory.create('views', page, 0);
     const bytes = new Uint8Array(mapping.buffer);

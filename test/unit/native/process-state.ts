@@ -15,8 +15,13 @@ export function openDescriptors(): Map<number, string> {
 
 /** How many mappings this process has of memfds named `name`. */
 export function memfdMappings(name: string): number {
+  return deletedMappings(`/memfd:${name}`);
+}
+
+/** How many mappings this process has of a file that is in no folder any more. */
+export function deletedMappings(path: string): number {
   const maps = readFileSync('/proc/self/maps', 'utf8');
-  return maps.split('\n').filter((line) => line.includes(`/memfd:${name} `)).length;
+  return maps.split('\n').filter((line) => line.endsWith(`${path} (deleted)`)).length;
 }
 
 export function threadCount(): number {

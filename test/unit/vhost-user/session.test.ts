@@ -265,16 +265,6 @@ describe('vhost-user session', () => {
     });
   });
 
-  it('refuses memory that could be taken away again, where this process touches it', async () => {
-    ask.close();
-    await served.ended;
-    start({ touchesMemory: true });
-    await agree();
-    kernel.failOn('memory.sealShrink', 'EIO');
-    await assert.rejects(ask.tell('SET_MEM_TABLE', [region()], [memory.fd]), refusal);
-    await ask.tell('SET_MEM_TABLE', [region()], [memory.fd]);
-  });
-
   it('ends at what it cannot do where the front-end would not know', async () => {
     await ask.tell('SET_FEATURES', 1n << 62n);
     await assert.rejects(served.ended, { code: 'ERR_VHOST_OUT_OF_RANGE' });
