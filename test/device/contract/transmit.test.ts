@@ -18,6 +18,7 @@ import { SIZE } from '../../support/control-device.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { differs } from '../../support/differences.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
+import { overWorker } from '../../support/test-device.js';
 import { until } from '../../support/until.js';
 
 const frames = new NumberedFrames(600, 'a', 'b');
@@ -156,7 +157,15 @@ describe('contract of a Vhost: the transmit queue', function () {
     it('that the index says is there, though the ring has no room for it', async () => {
       await device.start();
       device.offer(TX, [0], SIZE);
-      assert.deepEqual(await device.outcome(TX, 0, true), { used: [], failed: true, base: 0 });
+      await device.outcome(TX, 0, true);
+      const told = device.counted(device.errors[TX]!);
+      device.signal(device.kicks[TX]!);
+      await until('it is told again', () => device.counted(device.errors[TX]!) > told);
+      const { base, ...rest } = await device.outcome(TX, 0, true);
+      assert.deepEqual(rest, { used: [], failed: true });
+      // Kernels from 5.18 until vhost_get_avail_idx() was mended in 2026 remember the index that they refused, and take
+      // what it promised when they look again.
+      assert.ok(overWorker ? base === 0 : base <= SIZE + 1, `the device stands at ${base}`);
     });
   });
 
