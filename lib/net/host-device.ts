@@ -3,29 +3,35 @@ import { agreeOffloads } from '../backend/offloads.js';
 import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel } from '../kernel/kernel.js';
-import type { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { VhostUserDevice } from '../vhost/user/device.js';
+import type { Awaitable, Vhost } from '../vhost/vhost.js';
 import { agreedOffloads, headerSizeFor, offloadFeatures } from './backend-features.js';
 
+/** A device that can be as new again. */
+interface LastingVhost extends Vhost {
+  resetOwner(): Awaitable<void>;
+}
+
 /**
- * The kernel's vhost-net on a tap or macvtap, lent to one front-end at a time. Both stay open between two of them, so
- * that nothing has to be opened that the process may no longer open.
+ * A device on a backend, lent to one front-end at a time. Both are the caller's to close, and stay open between two
+ * front-ends, so that nothing has to be opened that the process may no longer open.
  */
 export class HostDevice {
   readonly #kernel: Kernel;
-  readonly #vhost: KernelVhost;
+  readonly #vhost: LastingVhost;
   readonly #backend: Backend;
-  readonly #offered: bigint;
+  /** Feature bits of the backend; `undefined` where its frames have no virtio-net header. */
+  readonly #offered: bigint | undefined;
   #lent = false;
 
-  /** Takes over the device and the backend. */
-  constructor(kernel: Kernel, vhost: KernelVhost, backend: Backend) {
-    if (backend.kind !== 'tap' && backend.kind !== 'macvtap')
-      throw wrongValue('backend', 'a tap or a macvtap', backend.kind);
+  /** The backend is a tap, a macvtap or a program. */
+  constructor(kernel: Kernel, vhost: LastingVhost, backend: Backend) {
+    if (!['tap', 'macvtap', 'program'].includes(backend.kind))
+      throw wrongValue('backend', 'a tap, a macvtap or a program', backend.kind);
     this.#kernel = kernel;
     this.#vhost = vhost;
     this.#backend = backend;
-    this.#offered = offloadFeatures(agreeOffloads(kernel, backend.fd, true));
+    if (backend.kind !== 'program') this.#offered = offloadFeatures(agreeOffloads(kernel, backend.fd, true));
   }
 
   /** The device for a connection. ERR_VHOST_IN_USE: another has it. */
@@ -35,14 +41,16 @@ export class HostDevice {
     const { fd } = this.#backend;
     return {
       pairs: [{ vhost: this.#vhost, backendFd: fd }],
-      backendFeatures: this.#offered,
-      agree: (features) => {
-        this.#kernel.tun.setVnetHdrSz(fd, headerSizeFor(features));
-        agreeOffloads(this.#kernel, fd, agreedOffloads(features));
-      },
-      close: () => {
+      ...(this.#offered !== undefined && {
+        backendFeatures: this.#offered,
+        agree: (features: bigint) => {
+          this.#kernel.tun.setVnetHdrSz(fd, headerSizeFor(features));
+          agreeOffloads(this.#kernel, fd, agreedOffloads(features));
+        },
+      }),
+      close: async () => {
         try {
-          this.#vhost.resetOwner();
+          await this.#vhost.resetOwner();
         } catch (error) {
           // It was never owned.
           if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
@@ -51,13 +59,5 @@ export class HostDevice {
         }
       },
     };
-  }
-
-  close(): void {
-    try {
-      this.#vhost.close();
-    } finally {
-      this.#backend.close();
-    }
   }
 }

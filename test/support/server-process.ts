@@ -40,6 +40,11 @@ export class ServerProcess {
     return server;
   }
 
+  /** Its exit status, `null` while it runs. */
+  get status(): number | null {
+    return this.#child.exitCode;
+  }
+
   /** All that it has said so far. */
   get said(): string {
     return this.#said;

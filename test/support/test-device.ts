@@ -15,3 +15,8 @@ export function openVhost(): Vhost {
 export function onKernel(define: () => void): void {
   if (!overWorker) define();
 }
+
+/** Defines tests that once is enough for: what they show is the same over each device. */
+export function once(define: () => void): void {
+  if (overWorker) define();
+}

@@ -1,39 +1,40 @@
 import { once } from 'node:events';
 import { openBackend } from '../../backend/open.js';
-import { undo } from '../../errors/undo.js';
 import { hostKernel } from '../../kernel/host.js';
 import { HostDevice } from '../../net/host-device.js';
+import { Teardown } from '../../net/teardown.js';
 import { KernelVhost } from '../../vhost/kernel-vhost.js';
 import { VhostUserServer } from '../../vhost/user/server.js';
-import type { Command, CommandContext } from '../command.js';
-import { parseOptions, UsageError } from '../usage.js';
-import { becomeUser, groupOf, idOf } from './identity.js';
+import { WorkerVhost } from '../../vhost/worker/worker-vhost.js';
+import type { Command } from '../command.js';
+import { becomeUser } from './identity.js';
+import { ProgramLine } from './program-line.js';
+import { proxySettings } from './settings.js';
 
-const options = {
-  socket: { type: 'string' },
-  tap: { type: 'string' },
-  macvtap: { type: 'string' },
-  netns: { type: 'string' },
-  device: { type: 'string', default: '/dev/vhost-net' },
-  'socket-mode': { type: 'string', default: '600' },
-  'socket-owner': { type: 'string' },
-  'socket-group': { type: 'string' },
-  user: { type: 'string' },
-  group: { type: 'string' },
-} as const;
+/** Tells a person what happens. */
+type Say = (text: string) => void;
 
 export const proxy: Command = {
   help: `Usage: vhost-net proxy --socket PATH (--tap NAME | --macvtap NAME) [OPTION…]
+       vhost-net proxy --socket PATH --program FILE [--tap NAME | --macvtap NAME] [OPTION…]
 
-Gives a program that speaks vhost-user (QEMU, DPDK) the kernel's vhost-net on a tap or a macvtap. The program needs no
-privilege but to connect; the kernel serves the rings in its memory, and no frame enters this process. One program at a
-time; one that comes again goes on where its rings are.
+Gives a front-end that speaks vhost-user (QEMU, DPDK) the kernel's vhost-net on a tap or a macvtap. The front-end needs
+no privilege but to connect; the kernel serves the rings in its memory, and no frame enters this process. One front-end
+at a time; one that comes again goes on where its rings are.
+
+With a program, every frame goes through a function of yours, to a tap, a macvtap or nowhere. FILE is a module:
+
+  export default ({ deliver, send, signal }) => ({
+    transmit: (frame) => send(frame), // from the front-end; the promise completes it
+    receive: (frame) => void deliver(frame), // from the tap
+  });
 
   --socket PATH         the unix socket to listen at
   --tap NAME            a tap; made where it does not exist
   --macvtap NAME        a macvtap that exists
   --netns NAME          the network namespace it is in, by name or path
-  --device PATH         the vhost device (/dev/vhost-net)
+  --program FILE        a module that takes the frames
+  --device PATH         the vhost device on the tap (/dev/vhost-net); "worker" is this process itself
   --socket-mode MODE    permission bits of the socket, octal (600): who may write to it may connect
   --socket-owner USER   whom the socket belongs to, by name or number
   --socket-group GROUP
@@ -41,61 +42,61 @@ time; one that comes again goes on where its rings are.
   --group GROUP         the group to go on with (that of the user)
   --help
 `,
-  async run(args, context) {
-    const told = parseOptions(args, options);
-    const { socket, tap, macvtap, netns } = told;
-    if (socket === undefined) throw new UsageError('--socket PATH is missing');
-    if ((tap === undefined) === (macvtap === undefined))
-      throw new UsageError('one of --tap NAME and --macvtap NAME is needed');
-    if (!/^[0-7]{1,3}$/.test(told['socket-mode']))
-      throw new UsageError(
-        `--socket-mode is permission bits in octal, such as 660; it is ${told['socket-mode']}`,
-      );
-    const user = told.user === undefined ? undefined : idOf('user', told.user);
-    const group = told.group === undefined ? user && groupOf(user) : idOf('group', told.group);
-    if (user === undefined && group !== undefined) throw new UsageError('--group needs --user');
-    if (user !== undefined && group === undefined)
-      throw new UsageError(`user ${user} is not in /etc/passwd; name a --group`);
-    const owner = told['socket-owner'] === undefined ? user : idOf('user', told['socket-owner']);
-
+  async run(args, { err, signal }) {
+    const { socket, mode, owner, ownerGroup, network, program, device: path, identity } = proxySettings(args);
+    const say: Say = (text) => err(`proxy: ${text}\n`);
     const kernel = hostKernel();
-    const where = netns === undefined ? {} : { netns };
-    const backend = openBackend(
-      tap === undefined ? { macvtap: { name: macvtap!, ...where } } : { tap: { name: tap, ...where } },
-      kernel,
-    );
-    let device: HostDevice;
+    const opened = new Teardown();
     try {
-      device = new HostDevice(kernel, KernelVhost.open({ path: told.device, kernel }), backend);
-    } catch (error) {
-      undo(() => backend.close());
-      throw error;
-    }
-    try {
+      const line =
+        program === undefined
+          ? undefined
+          : await ProgramLine.open(network && { ...network, vhost: path }, say);
+      const backend = line?.backend ?? openBackend(network!, kernel);
+      opened.add(() => backend.close());
+      const vhost =
+        line !== undefined || path === 'worker' ? worker(say) : KernelVhost.open({ path, kernel });
+      opened.add(() => vhost.close());
+      const device = new HostDevice(kernel, vhost, backend);
+      let loaded: Promise<void> | undefined;
       const server = VhostUserServer.listen({
         path: socket,
-        device: () => device.lend(),
-        mode: Number.parseInt(told['socket-mode'], 8),
+        device: async () => {
+          await loaded;
+          return device.lend();
+        },
+        mode,
         uid: owner,
-        gid: told['socket-group'] === undefined ? group : idOf('group', told['socket-group']),
+        gid: ownerGroup,
         kernel,
       });
-      try {
-        if (user !== undefined) becomeUser(user, group!);
-        await serve(server, backend.interface.name, context);
-      } finally {
-        await server.close();
-      }
+      opened.add(() => server.close());
+      tellOf(server, say);
+      // Before the queues are stopped, which waits for the program, which may wait for the network.
+      if (line !== undefined) opened.add(() => line.close());
+      if (identity !== undefined) becomeUser(identity);
+      loaded = line?.load(program!);
+      await loaded;
+      const interfaces = [program, line?.network, line === undefined && backend.interface.name];
+      say(`listening at ${socket} for ${interfaces.filter(Boolean).join(' on ')}`);
+      const stop = AbortSignal.any([signal, ...(line === undefined ? [] : [line.failure])]);
+      if (!stop.aborted) await once(stop, 'abort');
+      line?.failure.throwIfAborted();
     } finally {
-      device.close();
+      await opened.run();
     }
     return 0;
   },
 };
 
-/** Tells what happens until the end is asked for. */
-async function serve(server: VhostUserServer, name: string, { err, signal }: CommandContext): Promise<void> {
-  const say = (text: string): void => err(`proxy: ${text}\n`);
+/** This process as the device. */
+function worker(say: Say): WorkerVhost {
+  const vhost = new WorkerVhost();
+  vhost.on('fault', ({ queue, reason }) => say(`queue ${queue} stands still: ${reason}`));
+  return vhost;
+}
+
+function tellOf(server: VhostUserServer, say: Say): void {
   const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
   server.on('connect', ({ connection }) => {
     const { pid, uid } = connection.peer;
@@ -106,6 +107,4 @@ async function serve(server: VhostUserServer, name: string, { err, signal }: Com
   );
   server.on('refuse', (_, request, error) => say(`refused ${request}: ${reason(error)}`));
   server.on('reject', (error) => say(`turned a program away: ${reason(error)}`));
-  say(`listening at ${server.path} for ${name}`);
-  if (!signal.aborted) await once(signal, 'abort');
 }

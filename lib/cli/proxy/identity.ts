@@ -13,7 +13,7 @@ export function idOf(kind: 'user' | 'group', told: string): number {
 }
 
 /** Gives up what root may do, for good: the groups first, while that is still allowed. */
-export function becomeUser(user: number, group: number): void {
+export function becomeUser({ user, group }: { user: number; group: number }): void {
   process.setgroups!([]);
   process.setgid!(group);
   process.setuid!(user);

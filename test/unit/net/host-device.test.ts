@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import type { Backend } from '../../../lib/backend/backend.js';
+import { programBackend } from '../../../lib/backend/program.js';
 import { remoteBackend } from '../../../lib/backend/remote.js';
 import { openTap } from '../../../lib/backend/tap.js';
 import { HostDevice } from '../../../lib/net/host-device.js';
@@ -8,15 +10,17 @@ import { FakeKernel } from '../../support/fake-kernel.js';
 describe('host device', () => {
   let kernel: FakeKernel;
   let device: HostDevice;
-  let tap: number;
+  let vhost: KernelVhost;
+  let tap: Backend;
   beforeEach(() => {
     kernel = new FakeKernel();
-    const backend = openTap({ name: 'tap0' }, kernel);
-    tap = backend.fd;
-    device = new HostDevice(kernel, KernelVhost.open({ kernel }), backend);
+    tap = openTap({ name: 'tap0' }, kernel);
+    vhost = KernelVhost.open({ kernel });
+    device = new HostDevice(kernel, vhost, tap);
   });
   afterEach(() => {
-    device.close();
+    vhost.close();
+    tap.close();
     kernel.assertNothingLeft();
   });
 
@@ -36,16 +40,21 @@ describe('host device', () => {
     const { agree, backendFeatures } = device.lend();
     assert.equal(backendFeatures! & 0b11n, 0b11n);
     await agree!(1n << 32n);
-    assert.equal(kernel.tun.getVnetHdrSz(tap), 12);
-    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap, 0]);
+    assert.equal(kernel.tun.getVnetHdrSz(tap.fd), 12);
+    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap.fd, 0]);
     await agree!(0b10n | (1n << 7n));
-    assert.equal(kernel.tun.getVnetHdrSz(tap), 10);
-    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap, 0b11]);
+    assert.equal(kernel.tun.getVnetHdrSz(tap.fd), 10);
+    assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap.fd, 0b11]);
+  });
+
+  it('leaves nothing to agree on to a program', () => {
+    const program = programBackend({ transmit: () => {} });
+    const { agree, backendFeatures } = new HostDevice(kernel, vhost, program).lend();
+    assert.deepEqual([agree, backendFeatures], [undefined, undefined]);
+    program.close();
   });
 
   it('takes no other backend', () => {
-    const vhost = KernelVhost.open({ kernel });
     assert.throws(() => new HostDevice(kernel, vhost, remoteBackend()), { code: 'ERR_VHOST_OUT_OF_RANGE' });
-    vhost.close();
   });
 });
