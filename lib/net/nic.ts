@@ -295,13 +295,13 @@ export class Nic extends EventEmitter<NicEventMap> {
   }
 
   /**
-   * Waits for the frames that are in flight now, `deadline` milliseconds at most. Where some are left, stops all queues
-   * and starts them again: what the devices had taken and never returned is back then, frames as abandoned, buffers in
-   * the pool, and 'lost' is emitted. What they had not taken stays posted, unless it is to be abandoned too.
+   * Waits for the frames that are in flight now and the receive buffers that a device has taken, `deadline` milliseconds
+   * at most. Where some are left, stops all queues and starts them again: what the devices had taken and never returned is
+   * back then, frames as abandoned, buffers in the pool, and 'lost' is emitted. What they had not taken stays posted,
+   * unless it is to be abandoned too. A vhost-user device tells of receive buffers only where it is stopped for frames.
    */
   async reclaim(options: ReclaimOptions): Promise<Reclaimed> {
-    const senders = this.#traffic.map(({ sender }) => sender);
-    if (await settledInTime(senders, options)) return { lost: 0, abandoned: 0 };
+    if (await settledInTime(this.#traffic, options)) return { lost: 0, abandoned: 0 };
     return this.#exclusively(async () => {
       const before = this.stats();
       if (options.untaken === 'abandon')

@@ -1,6 +1,7 @@
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import type { Backend } from '../backend/backend.js';
 import type { Budget } from '../completion/budget.js';
+import type { WaitOptions } from '../completion/waiters.js';
 import { tellPair, VhostError } from '../errors/errors.js';
 import type { QueuePair } from './queue-pair.js';
 import { type PairSource, type QueueEvents, queueEvents } from './queue-stats.js';
@@ -108,6 +109,12 @@ export class PairTraffic {
   async detach(queues: readonly number[] = QUEUES, settle = false): Promise<void> {
     for (const queue of queues) await this.#telling(this.pair.detach(queue, settle));
     if (!settle) this.sender.called();
+  }
+
+  /** Resolves when every frame in flight now is settled, and every receive buffer returned that the device has taken. */
+  async settled(options: WaitOptions): Promise<void> {
+    const { sender, pair } = this;
+    await Promise.all([sender.settled(options), this.#telling(pair.returned(VHOST_NET_VQ_RX, options))]);
   }
 
   /** Ends the waits of a queue with an error and refuses more, until `attach`; false where it had stopped already. */

@@ -8,6 +8,7 @@ import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE }
 import { BusyPoll } from '../completion/busy-poll.js';
 import type { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
+import type { WaitOptions } from '../completion/waiters.js';
 import { VhostError } from '../errors/errors.js';
 import type { Kernel, Poller } from '../kernel/kernel.js';
 import type { FramePool } from '../memory/frame-pool.js';
@@ -26,6 +27,8 @@ import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
 /** Of so many batches at the ring tier, one tells how long it took. */
 const RING_TIER_TIMES = 256;
+/** Milliseconds between two looks at what a device has returned. */
+const LOOK_INTERVAL = 5;
 /** Features that a program chooses. */
 const CHOSEN = bit(VIRTIO_F_ACCESS_PLATFORM) | bit(VIRTIO_F_IN_ORDER);
 /** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
@@ -301,6 +304,21 @@ export class QueuePair {
     }
   }
 
+  /**
+   * Resolves when the device has returned every chain of a queue that it has taken by now; of a queue that does not run,
+   * and of a device behind a socket, which tells where it stands only once it is stopped, at once.
+   */
+  async returned(queue: number, { signal }: WaitOptions = {}): Promise<void> {
+    if (!this.#attached[queue]) return;
+    const { ring } = this.#queue(queue);
+    const taken = await standing(this.#vhost, queue);
+    while (taken !== undefined && this.#attached[queue] && ring.lost(taken) > 0) {
+      signal?.throwIfAborted();
+      // Looks rather than asks for a call: when one comes is for whoever receives to say.
+      await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
+    }
+  }
+
   /** Starts or stops a queue while the IOTLB is still, and its ring within the device's reach. */
   async #holdingIotlb(queue: number, step: () => Promise<void>): Promise<void> {
     const { iotlb } = this;
@@ -394,6 +412,16 @@ function ringTierLedger(size: number): Ledger {
   const ledger = new Ledger(size);
   ledger.timeEvery = RING_TIER_TIMES;
   return ledger;
+}
+
+/** The available index that the device of a running queue takes next; `undefined` where it does not tell. */
+async function standing(vhost: Vhost, queue: number): Promise<number | undefined> {
+  try {
+    return await vhost.getVringBase(queue);
+  } catch (error) {
+    if ((error as VhostError).code === 'ERR_VHOST_IN_USE') return undefined;
+    throw error;
+  }
 }
 
 /** The ring's addresses as a device takes them: user addresses, or those that its IOTLB translates. */

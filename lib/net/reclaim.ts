@@ -1,6 +1,6 @@
 import type { WaitOptions } from '../completion/waiters.js';
 import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
-import type { Sender } from './sender.js';
+import type { PairTraffic } from './pair-traffic.js';
 
 export interface ReclaimOptions extends WaitOptions {
   /** Milliseconds that the device has to return what is in flight. */
@@ -20,8 +20,14 @@ export interface Reclaimed {
   readonly abandoned: number;
 }
 
-/** Waits until all that is in flight now is settled, at most until the deadline; whether it is. */
-export async function settledInTime(senders: readonly Sender[], options: ReclaimOptions): Promise<boolean> {
+/**
+ * Waits until every frame that is in flight now is settled, and every receive buffer returned that a device has taken by
+ * now, at most until the deadline; whether that is so.
+ */
+export async function settledInTime(
+  traffic: readonly PairTraffic[],
+  options: ReclaimOptions,
+): Promise<boolean> {
   checkOptions('options', options, ['deadline', 'untaken', 'signal']);
   const { untaken = 'keep', signal } = options;
   const deadline = checkInteger('deadline', options.deadline, 0, 2 ** 31 - 1);
@@ -31,7 +37,7 @@ export async function settledInTime(senders: readonly Sender[], options: Reclaim
   const timer = setTimeout(() => late.abort(), deadline);
   const end = signal === undefined ? late.signal : AbortSignal.any([late.signal, signal]);
   try {
-    await Promise.all(senders.map((sender) => sender.settled({ signal: end })));
+    await Promise.all(traffic.map((each) => each.settled({ signal: end })));
     return true;
   } catch (error) {
     if (error !== late.signal.reason) throw error;

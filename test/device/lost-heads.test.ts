@@ -22,11 +22,13 @@ describe('heads that never come back', function () {
   this.timeout(300_000);
   let cable: Cable;
   let vhost: KernelVhost;
+  let far: KernelVhost;
   let losses: Loss[];
 
   beforeEach(async () => {
     vhost = KernelVhost.open();
-    cable = await Cable.lay({ vhost, queueSize: 64 }, { queueSize: 64 });
+    far = KernelVhost.open();
+    cable = await Cable.lay({ vhost, queueSize: 64 }, { vhost: far, queueSize: 64 });
     losses = [];
     cable.a.on('lost', (loss) => losses.push(loss));
   });
@@ -61,6 +63,39 @@ describe('heads that never come back', function () {
     await until('what was sent before has come', () => b.rx.ring.reapable === 4);
     b.rx.reap();
     for (const first of b.rx.frames.subarray(0, 4)) b.pool.releaseFrame(first);
+    await run(new Flow(a, b, toB, 500));
+  });
+
+  it('are found on the receive queue too, where nothing is sent', async () => {
+    const { a, b } = cable;
+    const { rx, pool } = b;
+    const told: Loss[] = [];
+    b.on('lost', (loss) => told.push(loss));
+    // The error that the device reports for a buffer which it may only read is heard by nobody.
+    far.setVringErr(RX, -1);
+    await a.submit(batch(rx.ring.size)).completed;
+    await until('every receive buffer is used', () => rx.ring.reapable === rx.ring.size);
+    rx.reap();
+    for (const first of rx.frames) pool.releaseFrame(first);
+    const buffer = pool.lease();
+    const head = rx.ring.post(pool.addressHigh, pool.address(buffer), pool.bufferSize, false);
+    pool.hand(buffer);
+    rx.ledger.submit(head, pool.bufferSize, buffer);
+    rx.refill();
+    const base = far.getVringBase(RX);
+    assert.deepEqual(await b.reclaim({ deadline: DEADLINE }), { lost: 0, abandoned: 0 }, 'not taken yet');
+    await a.submit(batch(1)).completed;
+    await until('the device has taken it', () => far.getVringBase(RX) === ((base + 1) & 0xffff));
+    assert.equal(rx.ring.reapable, 0);
+    assert.deepEqual(await b.reclaim({ deadline: 100 }), { lost: 1, abandoned: 0 });
+    await until('the loss is told', () => told.length > 0);
+    assert.deepEqual(told, [{ pair: 0, queue: RX, count: 1 }]);
+    const { inFlight, lost, errors } = b.stats().receive;
+    assert.deepEqual([inFlight, lost, errors], [rx.ring.size, 1, {}]);
+    await until('the frame that met it has come', () => rx.ring.reapable === 1);
+    rx.reap();
+    toB.check(0, pool.bytes, pool.offset(rx.frames[0]!) + HEADER_SIZE, LENGTH);
+    pool.releaseFrame(rx.frames[0]!);
     await run(new Flow(a, b, toB, 500));
   });
 

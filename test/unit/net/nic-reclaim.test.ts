@@ -84,18 +84,36 @@ describe('Nic.reclaim', () => {
     assert.deepEqual(losses, []);
   });
 
-  it('finds receive buffers as well', async () => {
+  it('finds receive buffers as well, though nothing is sent', async () => {
     const { nic, worker } = on;
     worker.model(0).take();
-    worker.completion = 'asleep';
-    nic.submit(frames(1));
     worker.queue(0).base = worker.model(0).availableIndex;
     assert.deepEqual(await nic.reclaim({ deadline: 5 }), { lost: 1, abandoned: 0 });
     await turn();
     assert.deepEqual(losses, [{ pair: 0, queue: 0, count: 1 }]);
     assert.equal(nic.stats().receive.lost, 1);
     assert.equal(nic.rx.ring.inFlight, 8, 'the ring is full again');
-    worker.completion = 'copied';
+  });
+
+  it('waits for receive buffers of a frame that is just coming', async () => {
+    const { nic, worker } = on;
+    const model = worker.model(0);
+    const chain = model.take()!;
+    worker.queue(0).base = model.availableIndex;
+    const reclaimed = nic.reclaim({ deadline: LONG });
+    assert.equal(await settled(reclaimed), false);
+    model.complete(chain.head, 72);
+    model.publish();
+    assert.deepEqual(await reclaimed, { lost: 0, abandoned: 0 });
+    assert.deepEqual(losses, []);
+  });
+
+  it('has nothing to wait for where no buffer is taken', async () => {
+    const { nic, worker } = on;
+    worker.receive(...frames(3));
+    assert.deepEqual(await nic.reclaim({ deadline: LONG }), { lost: 0, abandoned: 0 });
+    await nic.detach();
+    assert.deepEqual(await nic.reclaim({ deadline: LONG }), { lost: 0, abandoned: 0 });
   });
 
   it('ends with the signal, with an error of the queue and with the Nic; a Nic that is detached stays so', async () => {
