@@ -67,10 +67,11 @@ export const PARTS = [
   },
   {
     name: 'guest-host',
-    title: 'tests with a guest over the worker',
+    title: 'tests with a guest and DPDK over the worker',
     folders: ['dist/test/guest/host'],
     where: 'tap',
-    needs: ['qemu-system-x86_64', 'setpriv', 'sysctl'],
+    worker: true,
+    needs: ['dpdk-testpmd', 'qemu-system-x86_64', 'setpriv', 'stdbuf', 'sysctl'],
     guest: true,
     timeout: 300,
     limit: 1200,

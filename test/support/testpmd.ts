@@ -1,6 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { long } from './random.js';
 import { until } from './until.js';
+
+/** How many frames testpmd and a test exchange. */
+export const FRAMES = long ? 1_000_000 : 100_000;
+
+/** Frames under way at once: testpmd drops what its transmit ring of 256 has no room for. */
+export const WINDOW = 128;
 
 /** What testpmd counted of a port, by its own word when it ended. */
 export interface PortCounters {

@@ -1,0 +1,3 @@
+import { testDpdkFrontEnd } from '../../support/dpdk-front-end.js';
+
+testDpdkFrontEnd('worker');
