@@ -14,11 +14,12 @@ import { codeOf, VmError } from './vm/errors.mjs';
 import { showProgress } from './vm/show-progress.mjs';
 
 const NAMES = PARTS.map(({ name }) => name);
+const USUAL = PARTS.filter(({ asked }) => !asked).map(({ name }) => name);
 
 const HELP = `Usage: npm test [-- OPTION…]
 
 Installs, builds and runs, in this order:
-${PARTS.map(({ name, title }) => `  ${name.padEnd(10)} ${title}`).join('\n')}
+${PARTS.map(({ name, title, asked }) => `  ${name.padEnd(12)} ${title}${asked ? ' (only where --only names it)' : ''}`).join('\n')}
 
 Device tests run on this machine if it has a /dev/vhost-net, and those of the worker where taps can be made, otherwise in a
 virtual machine; one that could not run has failed. The last line sums up; the status is 0 if nothing failed and something
@@ -48,7 +49,7 @@ async function main(argv) {
     help: { type: 'boolean', short: 'h' },
   });
   const {
-    only = NAMES,
+    only = USUAL,
     grep,
     coverage = false,
     help,
@@ -92,11 +93,11 @@ async function main(argv) {
  */
 function report(results) {
   const sum = { passed: 0, failed: 0, skipped: 0 };
-  const lines = ['part        passed  failed  skipped       time'];
+  const lines = ['part          passed  failed  skipped       time'];
   for (const { part, tally, seconds } of results) {
     for (const name of /** @type {const} */ (['passed', 'failed', 'skipped'])) sum[name] += tally[name];
     const cells = [tally.passed, tally.failed, tally.skipped].map((count) => String(count).padStart(6));
-    lines.push(`${part.name.padEnd(12)}${cells.join('  ')}   ${seconds.toFixed(1).padStart(7)} s`);
+    lines.push(`${part.name.padEnd(14)}${cells.join('  ')}   ${seconds.toFixed(1).padStart(7)} s`);
   }
   const failures = results.flatMap(({ part, tally }) =>
     tally.failures.map((failure) => ({ part, ...failure })),

@@ -12,6 +12,7 @@ import { ROOT } from '../setup.mjs';
  * @property {boolean} [zerocopy] the device completes large frames late
  * @property {string[]} [needs] programs beside those that every test with a device needs
  * @property {boolean} [guest] boots guests of its own
+ * @property {boolean} [asked] takes long, and runs only where it is asked for by name
  * @property {number} timeout of a test that names none, in seconds; a device under emulation takes its time
  * @property {number} limit of the whole part, in seconds
  */
@@ -84,6 +85,17 @@ export const PARTS = [
     needs: ['dpdk-testpmd', 'stdbuf'],
     timeout: 900,
     limit: 2400,
+  },
+  {
+    name: 'guest-kernel',
+    title: 'tests with a guest over the kernel’s device',
+    folders: ['dist/test/guest/kernel'],
+    where: 'device',
+    needs: ['qemu-system-x86_64', 'setpriv', 'sysctl'],
+    guest: true,
+    asked: true,
+    timeout: 900,
+    limit: 3600,
   },
 ];
 

@@ -5,7 +5,7 @@ import { until } from './until.js';
 
 /** A guest boots in seconds; emulated on an emulated machine, in minutes. */
 const BOOT = 400_000;
-const COMMAND = 200_000;
+const COMMAND = 400_000;
 
 const COMMAND_LINE = [
   'console=ttyS0',

@@ -47,7 +47,7 @@ export class TcpPeer {
         found = pattern.exec(this.#said);
         return found !== null;
       },
-      200_000,
+      400_000,
     );
     const { index, 0: matched, 1: group } = found!;
     this.#said = this.#said.slice(index + matched.length);
