@@ -9,6 +9,7 @@ import { tcp } from './works/tcp.mjs';
 import { transmit } from './works/transmit.mjs';
 import { trickle } from './works/trickle.mjs';
 import { uso } from './works/uso.mjs';
+import { worker } from './works/worker.mjs';
 
 /** @typedef {{name: string, run: (context: import('./compare.mjs').Context) => Promise<import('./compare.mjs').Row[]>}} Runnable */
 
@@ -25,6 +26,7 @@ export function works({ works: words, limit }) {
     receive(60, limit),
     receive(1514, limit),
     swap(limit),
+    worker(),
     echo('polling', limit),
     echo('sleeping', limit),
     trickle(),

@@ -1,8 +1,10 @@
-// Sends every frame back to where it came from, out of the buffer it came in: swap.mjs TAP.
+// Sends every frame back to where it came from, out of the buffer it came in: swap.mjs TAP [DEVICE].
 import { HEADER_SIZE, Nic } from 'vhost-net';
 
-const [tap = 'tap0'] = process.argv.slice(2);
-const nic = await Nic.open({ tap, queueSize: 256, busyPoll: { driver: 1000 } });
+const [tap = 'tap0', vhost = '/dev/vhost-net'] = process.argv.slice(2);
+// The worker has the same thread: it would wait for a program that looks at its rings.
+const driver = vhost === 'worker' ? 0 : 1000;
+const nic = await Nic.open({ tap, vhost, queueSize: 256, busyPoll: { driver } });
 const { rx, tx, pool } = nic;
 const { bytes } = pool;
 
