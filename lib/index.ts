@@ -30,6 +30,7 @@ export type { ReceiveOptions } from './net/receiver.js';
 export type { Reclaimed, ReclaimOptions } from './net/reclaim.js';
 export type { InFlight, ReportedFrame, Resumed } from './net/resumed.js';
 export type { SendOptions } from './net/sender.js';
+export type { Starvation } from './net/starvation.js';
 export { TransmitQueue } from './net/transmit-queue.js';
 export type { VhostCapabilities } from './vhost/capabilities.js';
 export { Iommu, type IommuMapping, type IommuOptions } from './vhost/iommu.js';

@@ -11,3 +11,5 @@ export const backendChannel = channel('vhost-net:nic:backend');
 export const callChannel = channel('vhost-net:queue:call');
 /** A device had taken chains that it never returned by the time it was stopped: `{ nic, pair, queue, count }`. */
 export const lostChannel = channel('vhost-net:queue:lost');
+/** A device waits for more receive buffers than it has: `{ nic, pair, buffers }`. */
+export const starvedChannel = channel('vhost-net:queue:starved');

@@ -22,6 +22,7 @@ import {
   errorChannel,
   lostChannel,
   openChannel,
+  starvedChannel,
 } from './diagnostics.js';
 import { flowHash } from './flow.js';
 import type { HandOver } from './hand-over.js';
@@ -38,6 +39,7 @@ import { type ReceiveOptions, type Receiver, ReceivingRings, receiveFrom } from 
 import { type Reclaimed, type ReclaimOptions, settledInTime } from './reclaim.js';
 import { type InFlight, type Resumed, settleInFlight } from './resumed.js';
 import type { Sender, SendOptions } from './sender.js';
+import { type Starvation, StarvationWatch } from './starvation.js';
 import type { Teardown } from './teardown.js';
 import type { TransmitQueue } from './transmit-queue.js';
 
@@ -70,6 +72,8 @@ interface NicEventMap {
   error: [error: Error];
   /** A queue was stopped, and some of what the device had taken from it never came back. */
   lost: [loss: Loss];
+  /** A device waits for receive buffers: the program keeps too many of them, or takes no frames. */
+  starved: [starvation: Starvation];
   close: [];
 }
 
@@ -95,6 +99,7 @@ export class Nic extends EventEmitter<NicEventMap> {
   readonly #receivers: readonly Receiver[];
   readonly #slot: BackendSlot;
   readonly #pageLog: PageLog;
+  readonly #starvation: StarvationWatch;
   readonly #teardown: Teardown;
   /** Pairs over which frames are spread. */
   #sending: readonly PairTraffic[] = [];
@@ -134,6 +139,8 @@ export class Nic extends EventEmitter<NicEventMap> {
           corrupted: (queue, error) => this.#failPair(this.#traffic[index]!, [queue], error),
         }),
     );
+    this.#starvation = new StarvationWatch(this.#traffic, (starvation) => this.#starved(starvation));
+    teardown.add(() => this.#starvation.stop());
     const receivers = this.#traffic.map(({ receiver }) => receiver);
     this.#receivers = receivers;
     this.#arrivals =
@@ -354,7 +361,9 @@ export class Nic extends EventEmitter<NicEventMap> {
       // What is no list at all, the backend refuses.
       const segments = wanted === true || (Array.isArray(wanted) && wanted.some((each) => each !== 'csum'));
       for (const traffic of this.#traffic) traffic.checkHolds(backend, segments);
-      return backend.setOffloads(wanted);
+      const agreed = backend.setOffloads(wanted);
+      this.#starvation.start(this.backend);
+      return agreed;
     });
   }
 
@@ -508,6 +517,7 @@ export class Nic extends EventEmitter<NicEventMap> {
       if (traffic.enabled) await traffic.attach(this.backend);
     }
     this.#attached = true;
+    this.#starvation.start(this.backend);
     this.#spread();
     this.#arrivals.wake();
   }
@@ -573,6 +583,11 @@ export class Nic extends EventEmitter<NicEventMap> {
     if (lostChannel.hasSubscribers) lostChannel.publish({ nic: this, ...loss });
     // In a turn of its own, as an error is.
     setImmediate(() => this.emit('lost', loss));
+  }
+
+  #starved(starvation: Starvation): void {
+    if (starvedChannel.hasSubscribers) starvedChannel.publish({ nic: this, ...starvation });
+    this.emit('starved', starvation);
   }
 
   /** The device does not tell which queue waits for the address. */

@@ -3,6 +3,7 @@ import type { Backend } from '../backend/backend.js';
 import type { Budget } from '../completion/budget.js';
 import type { WaitOptions } from '../completion/waiters.js';
 import { tellPair, VhostError } from '../errors/errors.js';
+import { HEADER_SIZE } from './header.js';
 import type { QueuePair } from './queue-pair.js';
 import { type PairSource, type QueueEvents, queueEvents } from './queue-stats.js';
 import { Receiver } from './receiver.js';
@@ -82,8 +83,13 @@ export class PairTraffic {
   }
 
   /** Refuses a backend whose longest frame, a segment to be cut or not, the receive ring could never hold. */
-  checkHolds({ interface: { mtu } }: Backend, segments: boolean): void {
-    this.pair.receive.checkHolds(segments ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD);
+  checkHolds(backend: Backend, segments: boolean): void {
+    this.pair.receive.checkHolds(longestFrame(backend, segments));
+  }
+
+  /** Whether a frame of a backend may take several receive buffers. */
+  spreads(backend: Backend): boolean {
+    return longestFrame(backend, isSegmented(backend)) + HEADER_SIZE > this.pair.receive.pool.bufferSize;
   }
 
   /** Starts both queues on the pair's own queue of a backend, with whatever is posted already. */
@@ -91,10 +97,7 @@ export class PairTraffic {
     const { pair } = this;
     await this.#telling(pair.carryHeader(backend.headerSize));
     pair.transmit.mtu = backend.interface.mtu;
-    this.checkHolds(
-      backend,
-      backend.offloads.some((offload) => offload !== 'csum'),
-    );
+    this.checkHolds(backend, isSegmented(backend));
     for (const queue of QUEUES) this.#failures[queue] = undefined;
     this.sender.resume();
     this.receiver.resume();
@@ -143,4 +146,14 @@ export class PairTraffic {
       throw tellPair(error, this.index);
     });
   }
+}
+
+/** Bytes of the longest frame that comes from a backend. */
+function longestFrame({ interface: { mtu } }: Backend, segments: boolean): number {
+  return segments ? MAX_SEGMENTED_FRAME : mtu + LINK_OVERHEAD;
+}
+
+/** Whether it was agreed that segments come which are still to be cut. */
+function isSegmented({ offloads }: Backend): boolean {
+  return offloads.some((offload) => offload !== 'csum');
 }

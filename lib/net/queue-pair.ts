@@ -273,7 +273,10 @@ export class QueuePair {
   /** Starts a queue on a backend's descriptor, at the first frame that no device has taken. */
   async attach(queue: number, backendFd: number): Promise<void> {
     await this.#holdingIotlb(queue, async () => {
-      await this.#vhost.setVringBase(queue, this.#queue(queue).ring.base);
+      const { ring } = this.#queue(queue);
+      await this.#vhost.setVringBase(queue, ring.base);
+      // What another backend's frames wanted says nothing of this one's. To send, a device begins without a kick or with.
+      if (queue === VHOST_NET_VQ_RX) ring.forgetKick();
       await this.#vhost.setBackend(queue, backendFd);
       this.#attached[queue] = true;
     });
@@ -302,6 +305,11 @@ export class QueuePair {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
       if (!this.#inherits) stopped.settle(settle ? undefined : base);
     }
+  }
+
+  /** Whether the device waits for more receive buffers than it has. */
+  get starved(): boolean {
+    return this.#attached[VHOST_NET_VQ_RX]! && this.receive.ring.wantsMore;
   }
 
   /**

@@ -245,6 +245,28 @@ export class DriverRing {
     return advance(this.#availableIndex, this.reapable - this.#inFlight);
   }
 
+  /** Chains that the device was shown and has not returned. */
+  get untaken(): number {
+    return this.#inFlight - this.reapable - this.unpublished;
+  }
+
+  /**
+   * Whether the device asks to be told of the next chain though it has some: they are too few for what it has. Only with
+   * VIRTIO_F_EVENT_IDX does it say so.
+   */
+  get wantsMore(): boolean {
+    if (!this.#eventIdx || this.corruption !== undefined) return false;
+    return (
+      Atomics.load(this.#usedWords, this.#availEvent) === this.#publishedIndex &&
+      Atomics.load(this.#usedWords, INDEX) !== this.#publishedIndex
+    );
+  }
+
+  /** Has the device that is attached next say anew at which chain it wants a kick. */
+  forgetKick(): void {
+    if (this.#eventIdx) Atomics.store(this.#usedWords, this.#availEvent, advance(this.#publishedIndex, -1));
+  }
+
   /** Chains that a device which was detached at the available index `base` took and never returned. */
   lost(base: number): number {
     return this.#inFlight - this.reapable - distance(base, this.#availableIndex);

@@ -74,6 +74,11 @@ export class ModelDevice {
     return this.nextAvailable;
   }
 
+  /** Available index up to which the driver has shown chains. */
+  get shownIndex(): number {
+    return this.u16(this.options.availableRing + 2);
+  }
+
   /** Used index that the driver sees. */
   get usedIndex(): number {
     return this.u16(this.options.usedRing + 2);
@@ -86,7 +91,7 @@ export class ModelDevice {
 
   /** Chains that the driver made available and that were not taken yet. */
   available(): number {
-    const count = minus(this.u16(this.options.availableRing + 2), this.nextAvailable);
+    const count = minus(this.shownIndex, this.nextAvailable);
     if (count > this.options.size)
       throw new DriverFault(`the available index is ${count} ahead of a ring of ${this.options.size}`);
     return count;
@@ -192,8 +197,7 @@ export class ModelDevice {
    */
   suppressKicks(suppress: boolean): void {
     // An event just behind is not passed again before the index has gone round.
-    if (this.options.eventIdx)
-      this.setAvailEvent(suppress ? minus(this.nextAvailable, 1) : this.nextAvailable);
+    if (this.options.eventIdx) this.setAvailEvent(suppress ? minus(this.nextAvailable, 1) : this.shownIndex);
     else this.view.setUint16(this.options.usedRing, suppress ? 1 : 0, true);
   }
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { HEADER_SIZE, type ReceiveBatch } from '../../../lib/index.js';
 import { arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
 import { TCP } from '../../support/segment.js';
-import { DEADLINE, until } from '../../support/until.js';
+import { DEADLINE, until, within } from '../../support/until.js';
 
 const SIZE = 64;
 
@@ -109,10 +110,15 @@ describe('receive buffers for segments of 64 KiB', function () {
     const segment = TCP.segment(SEGMENT, 'a', 'b');
     await a.submit([segment], { header: TCP.header(1448) }).completed;
     await a.submit([frames.frame(before)]).completed;
+    const starved = once(b, 'starved');
     await until('what there is room for has come', () => rx.ring.reapable >= before);
     assert.ok((SIZE - before) * pool.bufferSize < SEGMENT);
     assert.equal(rx.reap(), before, 'nothing of the segment, and nothing that was behind it');
     assert.equal(rx.corruption, undefined);
+    // What the worker does until then is the kernel's: it sleeps, or before 2026 looks again and again at full load.
+    assert.deepEqual(await within('it is told', starved), [{ pair: 0, buffers: SIZE - before }]);
+    await within('the queues stop, whatever the worker does', b.detach());
+    await b.attach();
     for (const [i, first] of rx.frames.subarray(0, before).entries()) {
       frames.check(i, pool.bytes, pool.offset(first) + HEADER_SIZE, pool.length[first]! - HEADER_SIZE);
       pool.releaseFrame(first);

@@ -57,6 +57,27 @@ describe('DriverRing', () => {
     assert.equal(ring.kicksSuppressed, 1);
   });
 
+  it('tells that the device waits for more than it has, where it can say so', () => {
+    for (const eventIdx of [false, true]) {
+      const { ring } = makeRing({ size: 4, eventIdx });
+      const device = attachModel(ring, eventIdx);
+      for (let i = 0; i < 2; i++) ring.post(0, 0, 100, true);
+      ring.publish();
+      device.suppressKicks(false);
+      assert.deepEqual([ring.wantsMore, ring.untaken], [eventIdx, 2]);
+      ring.forgetKick();
+      assert.equal(ring.wantsMore, false);
+      device.suppressKicks(false);
+      for (const { head } of device.takeAll()) device.use(head, 100);
+      assert.deepEqual([ring.wantsMore, ring.untaken], [false, 0], 'it has none at all');
+      ring.reap();
+      ring.post(0, 0, 100, true);
+      assert.equal(ring.untaken, 0, 'what it was not shown it does not have');
+      assert.equal(ring.publish(), true, 'it is told of the next');
+      assert.deepEqual([ring.wantsMore, ring.untaken], [false, 1]);
+    }
+  });
+
   it('takes no chain that is longer than the ring, and none for which there is no room now', () => {
     const { ring } = makeRing({ size: 4 });
     for (const count of [0, -1, 5])
