@@ -274,7 +274,8 @@ describe('Nic.handOver', () => {
         return Nic.resume(handOver, options);
       });
       await resumed.drain();
-      assert.deepEqual(serials(workers.all.at(-1)!), [1], `call ${n}`);
+      // By the first attempt, where that failed after its queues had started, or by the second.
+      assert.deepEqual(workers.all.flatMap(serials), [1], `call ${n}`);
       await resumed.close();
       kernel.assertNothingLeft();
     }
