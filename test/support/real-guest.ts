@@ -2,20 +2,17 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { Guest } from './guest.js';
 import { ADDRESS, GuestNetwork } from './guest-network.js';
-import type { ServerProcess } from './server-process.js';
+import { ServerProcess } from './server-process.js';
 import { temporaryFolder } from './temporary-folder.js';
 import { until } from './until.js';
 
 const TAP = 'guest-a';
 
-/** Starts a vhost-user server at a socket, on a tap of a namespace. */
-export type StartServer = (socket: string, tap: string, netns: string) => Promise<ServerProcess>;
-
 /**
- * What must hold of a stock kernel in QEMU whose virtio-net driver has a vhost-user server at the other end. The guest is
+ * What must hold of a stock kernel in QEMU whose virtio-net driver has the proxy over a device at the other end. The guest is
  * the same one throughout, as a boot takes long; `bytes` is the size of every transfer.
  */
-export function realGuest(start: StartServer, bytes: number): void {
+export function realGuest(device: '/dev/vhost-net' | 'worker', bytes: number): void {
   let folder: ReturnType<typeof temporaryFolder>;
   let network: GuestNetwork;
   let server: ServerProcess;
@@ -23,7 +20,7 @@ export function realGuest(start: StartServer, bytes: number): void {
   before(async () => {
     folder = temporaryFolder();
     network = await GuestNetwork.make([TAP], bytes);
-    server = await start(socket(), TAP, network.namespace.name);
+    server = await start();
     guest = new Guest({ socket: socket(), console: join(folder.path, 'console') });
     await guest.ready();
     await network.join(guest);
@@ -34,9 +31,13 @@ export function realGuest(start: StartServer, bytes: number): void {
     await network?.remove();
     folder.remove();
   });
-  afterEach(() => assert.doesNotMatch(server.said, /fault|refused|turned/));
+  afterEach(() => assert.doesNotMatch(server.said, /stands still|refused|turned/));
 
   const socket = (): string => join(folder.path, 'socket');
+  const start = (): Promise<ServerProcess> =>
+    ServerProcess.proxy(
+      ...['--socket', socket(), '--tap', TAP, '--netns', network.namespace.name, '--device', device],
+    );
 
   /** The guest gets a file; resolves once it has it. */
   async function download(): Promise<void> {
@@ -57,7 +58,7 @@ export function realGuest(start: StartServer, bytes: number): void {
   async function killAmid(transfer: Promise<void>): Promise<void> {
     await Promise.race([network.peer.said(/quarter/), transfer]);
     await server.end('SIGKILL');
-    server = await start(socket(), TAP, network.namespace.name);
+    server = await start();
     await until('QEMU has connected again', () => /connected/.test(server.said));
     network.peer.goOn();
     await transfer;

@@ -4,9 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { until } from './until.js';
 
 const command = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
-const workerServer = fileURLToPath(new URL('../guest/programs/worker-server.js', import.meta.url));
 
-/** A vhost-user server in a process of its own, which tells on its standard error what happens. */
+/** `vhost-net proxy` in a process of its own, which tells on its standard error what happens. */
 export class ServerProcess {
   readonly pid: number;
   readonly #child: ChildProcess;
@@ -21,17 +20,10 @@ export class ServerProcess {
   }
 
   /** Starts `vhost-net proxy` and waits until it listens. */
-  static proxy(...args: string[]): Promise<ServerProcess> {
-    return ServerProcess.#start(command, 'proxy', ...args);
-  }
-
-  /** Starts a server over the worker, on a tap of a namespace, and waits until it listens. */
-  static worker(socket: string, tap: string, netns: string): Promise<ServerProcess> {
-    return ServerProcess.#start(workerServer, socket, tap, netns);
-  }
-
-  static async #start(...args: string[]): Promise<ServerProcess> {
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'pipe'] });
+  static async proxy(...args: string[]): Promise<ServerProcess> {
+    const child = spawn(process.execPath, [command, 'proxy', ...args], {
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
     const server = new ServerProcess(child);
     await until('the server listens', () => {
       if (child.exitCode !== null) throw new Error(`the server ended: ${server.said}`);

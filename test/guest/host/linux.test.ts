@@ -1,10 +1,9 @@
 import { realGuest } from '../../support/real-guest.js';
-import { ServerProcess } from '../../support/server-process.js';
 
 const BYTES = 50_000_000;
 
 describe('A Linux guest in QEMU', function () {
   this.timeout(900_000);
 
-  describe('over the worker', () => realGuest((...where) => ServerProcess.worker(...where), BYTES));
+  describe('over the worker, through the proxy', () => realGuest('worker', BYTES));
 });
