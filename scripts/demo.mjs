@@ -9,7 +9,7 @@ import {
 } from './device-options.mjs';
 import { ROOT, SetupError, setUp } from './setup.mjs';
 import { codeOf, VmError } from './vm/errors.mjs';
-import { runWithDevice } from './vm/run.mjs';
+import { programsFor, runWithDevice } from './vm/run.mjs';
 import { showProgress } from './vm/show-progress.mjs';
 
 const HELP = `Usage: npm run demo [-- OPTION…]
@@ -43,18 +43,17 @@ async function main(argv) {
   for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
     process.on(name, () => interruption.abort(name));
   }
-  await setUp();
+  const place = { ...device, tapsOnly: worker, needs: ['ping', 'ip', 'unshare', 'nsenter'] };
+  await setUp(undefined, await programsFor(place));
   if (interruption.signal.aborted)
     return 128 + constants.signals[/** @type {NodeJS.Signals} */ (interruption.signal.reason)];
   const say = showProgress(process.stderr);
   try {
     const { status, timedOut } = await runWithDevice({
-      ...device,
+      ...place,
       command: process.execPath,
       args: ['dist/lib/cli/main.js', 'demo', ...(worker ? ['--worker'] : []), ...(json ? ['--json'] : [])],
-      tapsOnly: worker,
       cwd: ROOT,
-      needs: ['ping', 'ip', 'unshare', 'nsenter'],
       signal: interruption.signal,
       onProgress: say,
     });

@@ -38,18 +38,19 @@ function sayOnStderr(message) {
  * Does what is to be done before anything of this package can run.
  *
  * @param {Say} [say]
+ * @param {readonly string[]} [programs] that the caller needs besides, so that all that is missing is installed, or told, at
+ *   once
  */
-export async function setUp(say = sayOnStderr) {
+export async function setUp(say = sayOnStderr, programs = []) {
   const name = `setup-${createHash('sha256').update(ROOT).digest('hex').slice(0, 16)}`;
   // Two runs in one checkout would write the same files.
   await withLock(
     name,
     async () => {
+      const addonIsStale = isStale(ADDON, NATIVE_SOURCES, /./);
+      await needPrograms([...(addonIsStale ? ['g++', 'make', 'python3'] : []), ...programs], say);
       if (!packagesAreCurrent()) await timed(say, 'installing packages', installPackages);
-      if (isStale(ADDON, NATIVE_SOURCES, /./)) {
-        await needPrograms(['g++', 'make', 'python3'], say);
-        await timed(say, 'building the addon', buildAddon);
-      }
+      if (addonIsStale) await timed(say, 'building the addon', buildAddon);
       if (isStale(COMPILED, TYPESCRIPT_SOURCES, /\.(ts|json)$/))
         await timed(say, 'compiling TypeScript', compile);
       await import('./link-command.mjs');

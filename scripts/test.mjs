@@ -1,5 +1,5 @@
 // All tests with one command: sets this checkout up, runs each part where it belongs and closes with one line.
-import { constants } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import {
   DEVICE_HELP,
   DEVICE_OPTIONS,
@@ -8,17 +8,21 @@ import {
   UsageError,
 } from './device-options.mjs';
 import { SetupError, setUp } from './setup.mjs';
-import { filesOf, PARTS } from './test/parts.mjs';
-import { runPart, skipPart } from './test/run-part.mjs';
+import { PARTS } from './test/parts.mjs';
+import { programsOf, runPart, skipPart } from './test/run-part.mjs';
+import { sideBySide } from './test/side-by-side.mjs';
 import { codeOf, VmError } from './vm/errors.mjs';
 import { showProgress } from './vm/show-progress.mjs';
 
 const NAMES = PARTS.map(({ name }) => name);
 const USUAL = PARTS.filter(({ asked }) => !asked).map(({ name }) => name);
 
+/** Parts that run side by side. A VM that is emulated has one processor's work, whatever it shows inside. */
+const LANES = 2;
+
 const HELP = `Usage: npm test [-- OPTION…]
 
-Installs, builds and runs, in this order:
+Installs, builds and runs, two of them at a time, in this order:
 ${PARTS.map(({ name, title, asked }) => `  ${name.padEnd(12)} ${title}${asked ? ' (only where --only names it)' : ''}`).join('\n')}
 
 Device tests run on this machine if it has a /dev/vhost-net, and those of the worker where taps can be made, otherwise in a
@@ -70,20 +74,22 @@ async function main(argv) {
   const { signal } = interruption;
   for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']))
     process.on(name, () => interruption.abort(name));
-  await setUp();
-  const say = showProgress(process.stderr);
-  /** @type {PartResult[]} */
-  const results = [];
-  for (const part of PARTS) {
-    if (!only.includes(part.name) || filesOf(part).length === 0) continue;
-    const skips = VHOST_TEST === 'unit' && part.name !== 'unit';
-    const settings = { grep, coverage, long: VHOST_TEST_LONG === '1', device, signal, say };
-    process.stdout.write(`\n${part.title}${skips ? ': not run' : ''}\n`);
+  const parts = PARTS.filter(({ name }) => only.includes(name));
+  /** @param {import('./test/parts.mjs').Part} part */
+  const skips = ({ name }) => VHOST_TEST === 'unit' && name !== 'unit';
+  const programs = parts.map((part) => (skips(part) ? [] : programsOf(part, device)));
+  await setUp(undefined, (await Promise.all(programs)).flat());
+  /** @type {((out: import('./test/side-by-side.mjs').Out) => Promise<PartResult>)[]} */
+  const jobs = parts.map((part) => async (out) => {
+    out.stdout(`\n${part.title}${skips(part) ? ': not run' : ''}\n`);
     const started = Date.now();
-    const tally = await (skips ? skipPart(part, settings) : runPart(part, settings)).finally(() => say(''));
-    if (signal.aborted) return 128 + constants.signals[/** @type {NodeJS.Signals} */ (signal.reason)];
-    results.push({ part, tally, seconds: (Date.now() - started) / 1000 });
-  }
+    const say = showProgress({ isTTY: false, write: out.stderr });
+    const settings = { grep, coverage, long: VHOST_TEST_LONG === '1', device, signal, out, say };
+    const tally = await (skips(part) ? skipPart(part, settings) : runPart(part, settings));
+    return { part, tally, seconds: (Date.now() - started) / 1000 };
+  });
+  const results = await sideBySide(jobs, Math.min(LANES, availableParallelism()), { signal });
+  if (signal.aborted) return 128 + constants.signals[/** @type {NodeJS.Signals} */ (signal.reason)];
   return report(results);
 }
 

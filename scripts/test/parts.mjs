@@ -18,8 +18,9 @@ import { ROOT } from '../setup.mjs';
  */
 
 /**
- * In the order in which they run: what is quick to fail comes first. The tests of late completions hold with zero-copy on
- * and off, so they run twice, and those of a Vhost and of Nics over the worker too.
+ * In the order in which they begin, two at a time: what is quick to fail first, and beside it what takes longest. The tests
+ * of late completions hold with zero-copy on and off, so they run twice, and those of a Vhost and of Nics over the worker
+ * too.
  *
  * @type {readonly Part[]}
  */
@@ -31,6 +32,14 @@ export const PARTS = [
     where: 'host',
     timeout: 60,
     limit: 1200,
+  },
+  {
+    name: 'device',
+    title: 'device tests',
+    folders: ['dist/test/device'],
+    where: 'device',
+    timeout: 300,
+    limit: 2400,
   },
   {
     name: 'vm',
@@ -48,14 +57,6 @@ export const PARTS = [
     worker: true,
     timeout: 300,
     limit: 1200,
-  },
-  {
-    name: 'device',
-    title: 'device tests',
-    folders: ['dist/test/device'],
-    where: 'device',
-    timeout: 300,
-    limit: 2400,
   },
   {
     name: 'zerocopy',

@@ -5,7 +5,7 @@ import { ROOT } from '../setup.mjs';
 import { runDirectly } from '../vm/direct.mjs';
 import { VmError } from '../vm/errors.mjs';
 import { capture } from '../vm/programs.mjs';
-import { runWithDevice } from '../vm/run.mjs';
+import { programsFor, runWithDevice } from '../vm/run.mjs';
 import { prepareGuest } from './guest.mjs';
 import { filesOf } from './parts.mjs';
 import { entries, tally } from './record.mjs';
@@ -17,6 +17,7 @@ import { entries, tally } from './record.mjs';
  * @property {boolean} long takes hours rather than minutes
  * @property {import('../vm/options.mjs').CommandLine['run']} device
  * @property {AbortSignal} signal
+ * @property {import('./side-by-side.mjs').Out} out
  * @property {import('../vm/packages.mjs').Say} say
  */
 
@@ -34,7 +35,7 @@ const COVERAGE = [
 ];
 
 /**
- * Runs one part of the tests, its output to this program's own.
+ * Runs one part of the tests.
  *
  * @param {import('./parts.mjs').Part} part
  * @param {PartOptions} options
@@ -83,7 +84,7 @@ export async function skipPart(part, options) {
  * @param {string} record
  * @returns {Promise<string>} why it ended, '' where all is well or the record tells of it
  */
-async function run(part, { coverage, device, long, signal, say, grep }, scratch, record) {
+async function run(part, { coverage, device, long, signal, out, say, grep }, scratch, record) {
   const args = mochaArguments(part, record, grep);
   const limit = part.limit * (long ? LONG : 1);
   const env = {
@@ -100,25 +101,43 @@ async function run(part, { coverage, device, long, signal, say, grep }, scratch,
     timeout: limit,
   };
   if (part.where === 'host') {
-    const streams = {
-      onStdout: forward(process.stdout),
-      onStderr: forward(process.stderr),
-      stdin: undefined,
-      terminal: undefined,
-    };
+    const streams = { onStdout: out.stdout, onStderr: out.stderr, stdin: undefined, terminal: undefined };
     return ending(await runDirectly({ ...errand, env, streams }), limit);
   }
   const outcome = await runWithDevice({
-    ...device,
+    ...placeOf(part, device),
     ...errand,
-    tapsOnly: part.where === 'tap',
-    zerocopy: part.zerocopy ?? false,
-    needs: ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])],
     // What stands here is this machine's own, so that the record outlives the VM.
     env: { ...env, VHOST_SCRATCH: scratch },
+    onStdout: out.stdout,
+    onStderr: out.stderr,
     onProgress: say,
   });
   return ending(outcome, limit);
+}
+
+/**
+ * What has to be installed for a part.
+ *
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions['device']} device
+ * @returns {Promise<string[]>} programs
+ */
+export async function programsOf(part, device) {
+  return part.where === 'host' ? [] : programsFor(placeOf(part, device));
+}
+
+/**
+ * @param {import('./parts.mjs').Part} part
+ * @param {PartOptions['device']} device
+ */
+function placeOf(part, device) {
+  return {
+    ...device,
+    tapsOnly: part.where === 'tap',
+    zerocopy: part.zerocopy ?? false,
+    needs: ['ip', 'iperf3', 'ping', 'tc', ...(part.needs ?? [])],
+  };
 }
 
 /**
@@ -158,12 +177,4 @@ function mochaArguments(part, record, grep) {
     ...(grep === undefined ? [] : [`--grep=${grep}`]),
     ...filesOf(part),
   ];
-}
-
-/**
- * @param {NodeJS.WriteStream} stream
- * @returns {(chunk: Buffer) => void}
- */
-function forward(stream) {
-  return (chunk) => void stream.write(chunk);
 }

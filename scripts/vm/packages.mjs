@@ -37,8 +37,8 @@ export function packageOf(program) {
   return PACKAGES.get(program) ?? program;
 }
 
-/** @param {string} name */
-async function isKnown(name) {
+/** @param {string} name of a package @returns {Promise<boolean>} whether the package lists have it */
+export async function isKnown(name) {
   const { stdout } = await capture('apt-cache', ['policy', name]).catch(noApt);
   return /Candidate: (?!\(none\))/.test(stdout);
 }
@@ -162,7 +162,7 @@ export async function needPrograms(programs, say) {
   if (process.getuid?.() !== 0) {
     throw new VmError(
       'ERR_VM_PACKAGE',
-      `missing on this machine: ${missing.join(', ')}. Run: sudo ${command}`,
+      `missing on this machine: ${missing.join(', ')}. Run: sudo sh -c 'apt-get update && ${command}'`,
     );
   }
   await withLock(

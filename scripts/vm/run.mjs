@@ -11,7 +11,7 @@ import { findKernel } from './kernel.mjs';
 import { makeRunFolder, runMachine, sweepRunFolders } from './machine.mjs';
 import { needPrograms } from './packages.mjs';
 import { findProgram } from './programs.mjs';
-import { buildOutput, CHECKOUT, findFileServer } from './share.mjs';
+import { buildOutput, CHECKOUT, findFileServer, lackingFileServer } from './share.mjs';
 
 export { VmError } from './errors.mjs';
 export { deviceOnHost } from './host.mjs';
@@ -65,10 +65,10 @@ export { deviceOnHost } from './host.mjs';
  * @throws {VmError} when the VM, not the command, fails
  */
 export async function runWithDevice(options) {
-  const { onProgress: say = () => {}, needs = [], signal } = options;
+  const { onProgress: say = () => {}, signal } = options;
   try {
     const direct = await runsHere(options);
-    await needPrograms(needs, say);
+    await needPrograms(await programsFor(options), say);
     signal?.throwIfAborted();
     return direct ? result(await runDirectly(withDefaults(options))) : await runInVm(options, say);
   } catch (error) {
@@ -80,7 +80,19 @@ export async function runWithDevice(options) {
   }
 }
 
-/** @param {RunOptions} options */
+/**
+ * What must be installed for a run: the programs that its command uses, and those of the VM where there will be one.
+ *
+ * @param {Pick<RunOptions, 'vm' | 'kernel' | 'hugepages' | 'zerocopy' | 'terminal' | 'tapsOnly' | 'needs'>} options
+ * @returns {Promise<string[]>} names
+ */
+export async function programsFor(options) {
+  const { needs = [] } = options;
+  if (await runsHere(options)) return needs;
+  return [...needs, 'qemu-system-x86_64', 'unshare', 'setpriv', ...(await lackingFileServer())];
+}
+
+/** @param {Pick<RunOptions, 'vm' | 'kernel' | 'hugepages' | 'zerocopy' | 'terminal' | 'tapsOnly'>} options */
 async function runsHere({ vm, kernel, hugepages, zerocopy = false, terminal, tapsOnly }) {
   if (vm || kernel || hugepages || terminal) return false;
   if (tapsOnly) return tapsOnHost();
@@ -108,7 +120,6 @@ async function runInVm(options, say) {
     );
   }
   await sweepRunFolders();
-  await needPrograms(['qemu-system-x86_64', 'unshare', 'setpriv'], say);
   const qemu = (await findProgram('qemu-system-x86_64')) ?? 'qemu-system-x86_64';
   const server = await findFileServer(say);
   const kernel = await findKernel(options.kernel, say);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from './cache.mjs';
 import { codeOf, VmError } from './errors.mjs';
-import { needPrograms } from './packages.mjs';
+import { isKnown, needPrograms } from './packages.mjs';
 import { capture, findProgram } from './programs.mjs';
 import { supervise } from './supervise.mjs';
 
@@ -44,16 +44,32 @@ export async function findFileServer(say) {
 }
 
 /**
- * @param {import('./packages.mjs').Say} say
- * @returns {Promise<string>}
+ * @returns {Promise<string[]>} the file server where it is neither here nor, as on Debian 12, a part of QEMU's packages
  */
-async function findVirtiofsd(say) {
-  for (const place of PLACES) if (await findProgram(place)) return place;
-  await needPrograms(['virtiofsd'], say);
+export async function lackingFileServer() {
+  return (await installedVirtiofsd()) || !(await isKnown('virtiofsd')) ? [] : ['virtiofsd'];
+}
+
+/** @returns {Promise<string | undefined>} */
+async function installedVirtiofsd() {
   for (const place of [...PLACES, 'virtiofsd']) {
     const found = await findProgram(place);
     if (found) return found;
   }
+  return undefined;
+}
+
+/**
+ * @param {import('./packages.mjs').Say} say
+ * @returns {Promise<string>}
+ */
+async function findVirtiofsd(say) {
+  const here = await installedVirtiofsd();
+  if (here) return here;
+  // Lists that were fetched since may know of it.
+  await needPrograms(['virtiofsd'], say);
+  const found = await installedVirtiofsd();
+  if (found) return found;
   throw new VmError(
     'ERR_VM_PACKAGE',
     'the package virtiofsd brought no virtiofsd; try: sudo apt-get install --reinstall virtiofsd',

@@ -1,7 +1,7 @@
 /**
  * Shows what is under way: on a terminal one line that is painted again, elsewhere a short line each.
  *
- * @param {NodeJS.WriteStream} stream
+ * @param {{isTTY?: boolean, columns?: number, write(text: string): unknown}} stream
  * @returns {import('./packages.mjs').Say} an empty message removes the line
  */
 export function showProgress(stream) {
@@ -17,7 +17,7 @@ export function showProgress(stream) {
     clearInterval(clock);
     const paint = () => {
       const line = message && `vm: ${message} … ${Math.round((Date.now() - started) / 1000)} s`;
-      stream.write(`\r\x1b[K${line.slice(0, stream.columns - 1)}`);
+      stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
     };
     paint();
     if (message) clock = setInterval(paint, 1000).unref();
