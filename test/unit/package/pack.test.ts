@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
@@ -61,6 +62,8 @@ describe('the package', function () {
       /^native\/[\w-]+\.(cc|h)$/,
       /^lib\/[\w/-]+\.ts$/,
       /^dist\/lib\/[\w/-]+\.(js|d\.ts|js\.map)$/,
+      /^docs\/[\w-]+\.(md|svg)$/,
+      /^examples\/vhost-user\/[\w@-]+\.(mjs|service)$/,
     ];
     const others = files.filter((path) => !meant.some((pattern) => pattern.test(path)));
     assert.deepEqual(others, []);
@@ -71,6 +74,21 @@ describe('the package', function () {
     const { main, types, bin, exports } = manifest;
     for (const path of [main, types, ...Object.values(bin), exports['.'].types, exports['.'].default])
       assert.ok(files.includes(path.replace(/^\.\//, '')), path);
+  });
+
+  it('has what its pages link to', () => {
+    const links = files
+      .filter((path) => path.endsWith('.md'))
+      .flatMap((page) =>
+        [...readFileSync(`${root}${page}`, 'utf8').matchAll(/\]\((?!\w+:)([^)#]+)/g)].map(([, target]) =>
+          join(dirname(page), target!),
+        ),
+      );
+    assert.ok(links.length > 0);
+    assert.deepEqual(
+      links.filter((path) => !files.includes(path)),
+      [],
+    );
   });
 
   it('has a source behind every file that is built', () => {
