@@ -43,6 +43,8 @@ export interface FakeKernelOptions {
   readonly forkControl?: boolean;
   /** False makes it a kernel before 6.4, whose workers are kernel threads. */
   readonly taskWorkers?: boolean;
+  /** Makes it a kernel with VHOST_SET_VRING_ENDIAN. */
+  readonly crossEndian?: boolean;
 }
 
 /**
@@ -69,8 +71,14 @@ export class FakeKernel implements Kernel {
   readonly vhost: FakeVhost;
 
   constructor(options: FakeKernelOptions = {}) {
-    const { features = offeredFeatures, extendedFeatures, forkControl = false, taskWorkers = true } = options;
-    const offer = { features, extendedFeatures, forkControl, taskWorkers };
+    const {
+      features = offeredFeatures,
+      extendedFeatures,
+      forkControl = false,
+      taskWorkers = true,
+      crossEndian = false,
+    } = options;
+    const offer = { features, extendedFeatures, forkControl, taskWorkers, crossEndian };
     const workers = new FakeWorkers(this.files);
     this.vhost = new FakeVhost(this.trace, this.descriptor, this.memory, this.schedule, offer, workers);
   }
@@ -199,6 +207,7 @@ const sockets = {
   'packet socket': { domain: AF_PACKET, type: SOCK_RAW },
   'cooked packet socket': { domain: AF_PACKET, type: datagram },
   'udp socket': { domain: inet, type: datagram },
+  'raw ip socket': { domain: inet, type: SOCK_RAW },
 } as const;
 
 type SocketKind = keyof typeof sockets;

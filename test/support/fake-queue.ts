@@ -1,3 +1,4 @@
+import { VHOST_VRING_LITTLE_ENDIAN } from '../../lib/abi/vhost.js';
 import { VIRTIO_RING_F_EVENT_IDX } from '../../lib/abi/virtio-ring.js';
 import type { VringAddresses } from '../../lib/kernel/kernel.js';
 import type { EventFile } from './fake-eventfd.js';
@@ -34,6 +35,8 @@ export class FakeQueue {
   /** Used index that was found in the ring when the backend was set. */
   usedIndex = 0;
   busyloopTimeout = 0;
+  /** Byte order of a legacy ring, where VHOST_SET_VRING_ENDIAN is known. */
+  endian = VHOST_VRING_LITTLE_ENDIAN;
   backend: OpenFile | undefined;
   private readonly kicked: () => void;
   private kickFile: EventFile | undefined;
@@ -140,6 +143,7 @@ export class FakeQueue {
     this.base = 0;
     this.usedIndex = 0;
     this.busyloopTimeout = 0;
+    this.endian = VHOST_VRING_LITTLE_ENDIAN;
   }
 }
 

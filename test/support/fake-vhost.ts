@@ -1,8 +1,12 @@
+import { bit } from '../../lib/abi/bit.js';
 import {
   VHOST_BACKEND_F_IOTLB_MSG_V2,
+  VHOST_F_LOG_ALL,
   VHOST_FORK_OWNER_KTHREAD,
   VHOST_FORK_OWNER_TASK,
+  VHOST_VRING_BIG_ENDIAN,
   VHOST_VRING_F_LOG,
+  VHOST_VRING_LITTLE_ENDIAN,
 } from '../../lib/abi/vhost.js';
 import { VHOST_MAX_MEM_REGIONS, VHOST_NET_VQ_TX } from '../../lib/abi/vhost-net.js';
 import {
@@ -32,16 +36,44 @@ export interface VhostOffer {
   readonly extendedFeatures: readonly bigint[] | undefined;
   /** Whether VHOST_SET_FORK_FROM_OWNER was compiled in. */
   readonly forkControl: boolean;
+  /** Whether VHOST_SET_VRING_ENDIAN was compiled in (CONFIG_VHOST_CROSS_ENDIAN_LEGACY). */
+  readonly crossEndian: boolean;
   /** Whether a worker is a task of the owner unless VHOST_SET_FORK_FROM_OWNER says otherwise. */
   readonly taskWorkers: boolean;
 }
 
 const backendFeatures = 1n << BigInt(VHOST_BACKEND_F_IOTLB_MSG_V2);
 const userSpaceEnd = 1n << 47n;
+/** Bytes of memory that one byte of the dirty log stands for. */
+const LOGGED_BY_BYTE = 8n * 4096n;
 
 /** Like access_ok(): a range of user space, mapped or not. */
 function accessible(address: bigint, size = 0n): boolean {
   return address >= 0n && address + size <= userSpaceEnd;
+}
+
+/** Where the log of a device is that would mark what it writes. */
+function logged({ logBase = 0n }: VhostFile, features: bigint): bigint | undefined {
+  return (features & bit(VHOST_F_LOG_ALL)) === 0n ? undefined : logBase;
+}
+
+/** Like vq_memory_access_ok(): whether all of the memory, and its part of the log, is in user space. */
+function reachable(table: readonly MemoryTableEntry[] = [], log?: bigint): boolean {
+  return table.every(
+    ({ guestPhysicalAddress, size, userAddress }) =>
+      accessible(userAddress, size) &&
+      (log === undefined ||
+        accessible(
+          log + guestPhysicalAddress / LOGGED_BY_BYTE,
+          (size + LOGGED_BY_BYTE - 1n) / LOGGED_BY_BYTE,
+        )),
+  );
+}
+
+/** Like vhost_log_access_ok(), which looks only while a queue runs. */
+function logReachable(file: VhostFile, features: bigint): boolean {
+  const log = logged(file, features);
+  return log === undefined || !file.running || reachable(file.memoryTable, log);
 }
 
 /** The vhost-net devices of a fake kernel, like drivers/vhost/net.c and drivers/vhost/vhost.c. */
@@ -95,6 +127,7 @@ export class FakeVhost implements VhostSurface {
     const entry = this.trace.enter('vhost.setFeatures', [fd, features]);
     const file = this.file(entry, fd);
     if (features & ~this.offer.features) throw entry.refuse('EOPNOTSUPP');
+    if (!logReachable(file, features)) throw entry.refuse('EFAULT');
     file.agree(features);
     file.extendedFeatures = [];
   }
@@ -118,6 +151,7 @@ export class FakeVhost implements VhostSurface {
     if (!extendedFeatures) throw this.unknown(entry, file, words.length);
     const all = [features, ...extendedFeatures];
     if (words.some((word, index) => (word & ~(all[index] ?? 0n)) !== 0n)) throw entry.refuse('EOPNOTSUPP');
+    if (!logReachable(file, words[0] ?? 0n)) throw entry.refuse('EFAULT');
     file.agree(words[0] ?? 0n);
     file.extendedFeatures = words.slice(1, all.length);
   }
@@ -143,8 +177,11 @@ export class FakeVhost implements VhostSurface {
     const entry = this.trace.enter('vhost.setMemTable', [fd, regions]);
     const file = this.owned(entry, fd);
     if (regions.length > VHOST_MAX_MEM_REGIONS) throw entry.refuse('E2BIG');
+    // Like vhost_iotlb_add_range(), to which nothing at address 0 is everything.
+    if (regions.some(({ guestPhysicalAddress, size }) => size === 0n && guestPhysicalAddress > 0n))
+      throw entry.refuse('EFAULT');
+    if (file.running && !reachable(regions, logged(file, file.features))) throw entry.refuse('EFAULT');
     for (const { size, userAddress } of regions) {
-      if (size <= 0n || !accessible(userAddress, size)) throw entry.refuse('EFAULT');
       // The kernel finds out when the device touches it.
       if (!this.memories.find(userAddress, Number(size)))
         entry.note(`nothing is mapped at ${hex(userAddress)}`);
@@ -155,7 +192,8 @@ export class FakeVhost implements VhostSurface {
   setLogBase(fd: number, address: bigint): void {
     const entry = this.trace.enter('vhost.setLogBase', [fd, address]);
     const file = this.owned(entry, fd);
-    if (!accessible(address)) throw entry.refuse('EFAULT');
+    if (file.running && logged(file, file.features) !== undefined && !reachable(file.memoryTable, address))
+      throw entry.refuse('EFAULT');
     file.logBase = address;
   }
 
@@ -203,15 +241,19 @@ export class FakeVhost implements VhostSurface {
 
   setVringEndian(fd: number, queue: number, endian: number): void {
     const entry = this.trace.enter('vhost.setVringEndian', [fd, queue, endian]);
-    this.queue(entry, fd, queue);
-    // Needs CONFIG_VHOST_CROSS_ENDIAN_LEGACY, which distributions leave out.
-    throw entry.refuse('ENOTTY');
+    const vring = this.queue(entry, fd, queue);
+    if (!this.offer.crossEndian) throw entry.refuse('ENOTTY');
+    if (vring.backend) throw entry.refuse('EBUSY');
+    if (endian !== VHOST_VRING_LITTLE_ENDIAN && endian !== VHOST_VRING_BIG_ENDIAN)
+      throw entry.refuse('EINVAL');
+    vring.endian = endian;
   }
 
   getVringEndian(fd: number, queue: number): number {
     const entry = this.trace.enter('vhost.getVringEndian', [fd, queue]);
-    this.queue(entry, fd, queue);
-    throw entry.refuse('ENOTTY');
+    const vring = this.queue(entry, fd, queue);
+    if (!this.offer.crossEndian) throw entry.refuse('ENOTTY');
+    return vring.endian;
   }
 
   setVringKick(fd: number, queue: number, eventFd: number): void {
@@ -400,7 +442,9 @@ export class FakeVhost implements VhostSurface {
   private ready(entry: Entry, fd: number, queue: number): FakeQueue {
     const vring = this.queue(entry, fd, queue);
     const { descriptorTable, availableRing, usedRing } = vring.addresses;
-    if (!vring.device.memoryTable) throw entry.refuse('EFAULT');
+    const { device } = vring;
+    if (!device.memoryTable) throw entry.refuse('EFAULT');
+    if (!reachable(device.memoryTable, logged(device, device.features))) throw entry.refuse('EFAULT');
     const translated = vring.device.iotlb !== undefined;
     if (!translated && ![descriptorTable, availableRing, usedRing].every((address) => accessible(address)))
       throw entry.refuse('EFAULT');

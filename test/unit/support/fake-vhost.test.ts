@@ -76,16 +76,45 @@ describe('fake kernel: vhost refuses as Linux does', () => {
     assert.throws(() => kernel.vhost.setBackendFeatures(fd, 4n), { code: 'EOPNOTSUPP' });
   });
 
-  it('SET_MEM_TABLE: E2BIG above 64 regions, EFAULT for an empty region or a kernel address', () => {
+  it('SET_MEM_TABLE: E2BIG above 64 regions, EFAULT for an empty region above address 0', () => {
     kernel.vhost.setOwner(fd);
     assert.throws(() => kernel.vhost.setMemTable(fd, Array(65).fill(table)), { code: 'E2BIG' });
     assert.throws(() => kernel.vhost.setMemTable(fd, [{ ...table, size: 0n }]), { code: 'EFAULT' });
-    assert.throws(() => kernel.vhost.setMemTable(fd, [{ ...table, userAddress: 1n << 47n }]), {
-      code: 'EFAULT',
-    });
+    kernel.vhost.setMemTable(fd, [{ ...table, guestPhysicalAddress: 0n, size: 0n }]);
     kernel.vhost.setMemTable(fd, [table, table]);
     kernel.vhost.setMemTable(fd, [{ ...table, userAddress: 4096n }]);
     assert.match(kernel.notes.at(-1)!, /nothing is mapped at 0x1000/);
+  });
+
+  it('EFAULT for memory or a log that no program has, once a queue runs, and not before', () => {
+    const outOfReach = 1n << 63n;
+    const logAll = 1n << 26n;
+    kernel.vhost.setOwner(fd);
+    kernel.vhost.setMemTable(fd, [{ ...table, userAddress: outOfReach }]);
+    for (const queue of [0, 1]) kernel.vhost.setVringAddr(fd, queue, ring);
+    assert.throws(() => kernel.vhost.netSetBackend(fd, 1, tap), { code: 'EFAULT', queue: 1 });
+    kernel.vhost.setMemTable(fd, [table]);
+    kernel.vhost.setLogBase(fd, outOfReach);
+    kernel.vhost.setFeatures(fd, logAll);
+    assert.throws(() => kernel.vhost.netSetBackend(fd, 1, tap), { code: 'EFAULT', queue: 1 });
+    kernel.vhost.setFeatures(fd, 0n);
+
+    kernel.vhost.netSetBackend(fd, 1, tap);
+    assert.throws(() => kernel.vhost.setMemTable(fd, [{ ...table, userAddress: outOfReach }]), {
+      code: 'EFAULT',
+    });
+    assert.throws(() => kernel.vhost.setFeatures(fd, logAll), {
+      code: 'EFAULT',
+      request: 'VHOST_SET_FEATURES',
+    });
+    kernel.vhost.setLogBase(fd, memory.address);
+    kernel.vhost.setFeatures(fd, logAll);
+    assert.throws(() => kernel.vhost.setLogBase(fd, outOfReach), {
+      code: 'EFAULT',
+      request: 'VHOST_SET_LOG_BASE',
+    });
+    kernel.vhost.setFeatures(fd, 0n);
+    kernel.vhost.setLogBase(fd, outOfReach);
   });
 
   it('ENOBUFS for a queue that the device has not', () => {
@@ -150,7 +179,14 @@ describe('fake kernel: vhost refuses as Linux does', () => {
 
   it('SET_BACKEND: ENOTSOCK for what is neither tap nor raw packet socket', () => {
     ready();
-    for (const kind of ['character device', 'eventfd', 'udp socket', 'cooked packet socket'] as const) {
+    const kinds = [
+      'character device',
+      'eventfd',
+      'udp socket',
+      'raw ip socket',
+      'cooked packet socket',
+    ] as const;
+    for (const kind of kinds) {
       const other = kernel.callersDescriptor(kind);
       assert.throws(() => kernel.vhost.netSetBackend(fd, 0, other), { code: 'ENOTSOCK' }, kind);
     }
@@ -186,6 +222,20 @@ describe('fake kernel: vhost refuses as Linux does', () => {
     kernel.vhost.setOwner(fd);
     assert.throws(() => kernel.vhost.setVringEndian(fd, 0, 0), { code: 'ENOTTY' });
     assert.throws(() => kernel.vhost.getVringEndian(fd, 0), { code: 'ENOTTY' });
+  });
+
+  it('byte order where it is on: EINVAL for a third one, EBUSY with a backend', () => {
+    kernel = new FakeKernel({ crossEndian: true });
+    ({ fd, tap, table, ring, memory } = setUp(kernel));
+    ready();
+    for (const endian of [1, 0]) {
+      kernel.vhost.setVringEndian(fd, 0, endian);
+      assert.equal(kernel.vhost.getVringEndian(fd, 0), endian);
+    }
+    assert.throws(() => kernel.vhost.setVringEndian(fd, 0, 2), { code: 'EINVAL', queue: 0 });
+    assert.throws(() => kernel.vhost.setVringEndian(fd, 2, 0), { code: 'ENOBUFS', queue: 2 });
+    kernel.vhost.netSetBackend(fd, 0, tap);
+    assert.throws(() => kernel.vhost.setVringEndian(fd, 0, 2), { code: 'EBUSY', queue: 0 });
   });
 
   it('busy polling is accepted at any time', () => {
