@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { VhostRangeError, VhostTypeError } from './errors.js';
+import { type VhostErrorDetails, VhostRangeError, VhostTypeError } from './errors.js';
 
 function show(value: unknown): string {
   return inspect(value, { depth: 0, maxStringLength: 40, maxArrayLength: 4, breakLength: Infinity });
@@ -10,9 +10,14 @@ export function wrongType(argument: string, rule: string, value: unknown): Vhost
   return new VhostTypeError(`${argument} must be ${rule}; received ${show(value)}`);
 }
 
-/** The error for an argument whose value breaks its rule. */
-export function wrongValue(argument: string, rule: string, value: unknown): VhostRangeError {
-  return new VhostRangeError(`${argument} must be ${rule}; received ${show(value)}`);
+/** The error for an argument whose value breaks its rule; of which request and queue, where it was for one. */
+export function wrongValue(
+  argument: string,
+  rule: string,
+  value: unknown,
+  details?: Omit<VhostErrorDetails, 'cause'>,
+): VhostRangeError {
+  return new VhostRangeError(`${argument} must be ${rule}; received ${show(value)}`, undefined, details);
 }
 
 /** A whole number from `low` to `high`. */

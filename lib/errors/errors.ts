@@ -97,8 +97,14 @@ export class VhostTypeError extends TypeError implements VhostErrorLike {
 /** An argument whose value its rule forbids. */
 export class VhostRangeError extends RangeError implements VhostErrorLike {
   declare readonly code: VhostErrorCode;
-  constructor(message: string, code: VhostErrorCode = 'ERR_VHOST_OUT_OF_RANGE') {
+  declare readonly queue?: number;
+  declare readonly request?: string;
+  constructor(
+    message: string,
+    code: VhostErrorCode = 'ERR_VHOST_OUT_OF_RANGE',
+    details: Omit<VhostErrorDetails, 'cause'> = {},
+  ) {
     super(message);
-    decorate(this, 'RangeError', code, {});
+    decorate(this, 'RangeError', code, details);
   }
 }

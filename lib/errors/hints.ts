@@ -6,6 +6,9 @@ interface Hint {
   readonly hint: string;
 }
 
+const NO_WORKER =
+  'no worker could be started; where it is a task of this process, RLIMIT_NPROC and pids.max count it (ulimit -u)';
+
 const hints: readonly Hint[] = [
   {
     at: /vhost-net$/,
@@ -41,6 +44,9 @@ const hints: readonly Hint[] = [
     code: 'EBUSY',
     hint: 'this descriptor has an owner already; open the device anew',
   },
+  { at: 'VHOST_SET_OWNER', code: 'EAGAIN', hint: NO_WORKER },
+  // As Linux before 6.14 says it.
+  { at: 'VHOST_SET_OWNER', code: 'ENOMEM', hint: NO_WORKER },
   {
     at: /^VHOST_/,
     code: 'EPERM',

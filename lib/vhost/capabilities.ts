@@ -9,6 +9,8 @@ const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
 
 /** Words of VHOST_GET_FEATURES_ARRAY. Asked for more, Linux 6.17 blanks those that it has. */
 export const FEATURE_WORDS = 2;
+/** Words that can be asked for at once. */
+export const MAX_FEATURE_WORDS = 64;
 
 /** What this kernel's vhost-net can do. */
 export interface VhostCapabilities {

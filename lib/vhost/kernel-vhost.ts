@@ -1,6 +1,6 @@
 import { bit } from '../abi/bit.js';
 import { VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_MSG_SIZE } from '../abi/vhost.js';
-import { wrongValue } from '../errors/check.js';
+import { checkInteger, wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
@@ -9,6 +9,7 @@ import type { GuestMemory, MemoryHolder } from '../memory/guest-memory.js';
 import {
   capabilitiesOf,
   FEATURE_WORDS,
+  MAX_FEATURE_WORDS,
   MAX_MEM_REGIONS,
   maxMemRegions,
   type VhostCapabilities,
@@ -108,12 +109,14 @@ export class KernelVhost implements Vhost {
   }
 
   /**
-   * VHOST_GET_FEATURES_ARRAY: u64 words of feature bits offered, the lowest first; also without an owner. Of a kernel
-   * that has fewer words than are asked for, the surplus is 0, and in Linux 6.17 as many of the lowest words as well.
-   * ERR_VHOST_UNSUPPORTED before Linux 6.17.
+   * VHOST_GET_FEATURES_ARRAY: u64 words of feature bits offered, the lowest first; also without an owner. The kernel is
+   * asked for the two words that it has, whatever `words` is, since Linux 6.17 blanks them where it is asked for more:
+   * what is beyond is 0. ERR_VHOST_UNSUPPORTED before Linux 6.17.
    */
   getFeaturesArray(words: number = FEATURE_WORDS): bigint[] {
-    return refusable(() => this.#kernel.vhost.getFeaturesArray(this.fd, words));
+    checkInteger('words', words, 0, MAX_FEATURE_WORDS);
+    const known = refusable(() => this.#kernel.vhost.getFeaturesArray(this.fd, FEATURE_WORDS));
+    return Array.from({ length: words }, (_, i) => known[i] ?? 0n);
   }
 
   /**
@@ -195,7 +198,9 @@ export class KernelVhost implements Vhost {
     const table = memory.table();
     const most = maxMemRegions(this.#kernel);
     if (most !== undefined && table.length > most)
-      throw wrongValue('memory', `made of at most the ${most} regions of ${MAX_MEM_REGIONS}`, table.length);
+      throw wrongValue('memory', `made of at most the ${most} regions of ${MAX_MEM_REGIONS}`, table.length, {
+        request: 'VHOST_SET_MEM_TABLE',
+      });
     this.#rings.checkTable(table);
     refusable(() => this.#kernel.vhost.setMemTable(fd, table));
     this.#rings.table = table;

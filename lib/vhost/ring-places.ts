@@ -56,6 +56,7 @@ export class RingPlaces {
 
   /** Refuses regions that share guest physical addresses, and a table that a running queue's ring is not in. */
   checkTable(table: readonly MemoryTableEntry[]): void {
+    const request = 'VHOST_SET_MEM_TABLE';
     const sorted = [...table].sort((a, b) => (a.guestPhysicalAddress < b.guestPhysicalAddress ? -1 : 1));
     for (const [i, { guestPhysicalAddress, size }] of sorted.entries()) {
       const next = sorted[i + 1];
@@ -64,12 +65,16 @@ export class RingPlaces {
           'memory',
           'made of regions that share no guest physical address',
           `regions at ${hex(guestPhysicalAddress)} and ${hex(next.guestPhysicalAddress)}`,
+          { request },
         );
     }
     for (const [queue, ring] of this.#rings) {
       const part = ring.running ? this.#outside(table, ring) : undefined;
       if (part !== undefined)
-        throw wrongValue('memory', `a table that holds the ring of queue ${queue}, which runs`, show(part));
+        throw wrongValue('memory', `a table that holds the ring of queue ${queue}, which runs`, show(part), {
+          request,
+          queue,
+        });
     }
   }
 
@@ -77,22 +82,36 @@ export class RingPlaces {
   checkAddresses(queue: number, addresses: VringAddresses): void {
     if (typeof addresses !== 'object' || addresses === null)
       throw wrongType('addresses', 'an object', addresses);
+    const details = { request: 'VHOST_SET_VRING_ADDR', queue };
     // VIRTIO 1.3 §2.7 Split Virtqueues: the alignment of each part. The kernel looks at the other two itself.
     const table = checkU64('addresses.descriptorTable', addresses.descriptorTable);
     if (table % BigInt(VRING_DESC_ALIGN_SIZE) !== 0n)
-      throw wrongValue('addresses.descriptorTable', `a multiple of ${VRING_DESC_ALIGN_SIZE}`, hex(table));
+      throw wrongValue(
+        'addresses.descriptorTable',
+        `a multiple of ${VRING_DESC_ALIGN_SIZE}`,
+        hex(table),
+        details,
+      );
     checkU64('addresses.availableRing', addresses.availableRing);
     checkU64('addresses.usedRing', addresses.usedRing);
     const part = this.#outside(this.table, { size: this.ring(queue).size, addresses });
     if (part !== undefined)
-      throw wrongValue(`addresses.${part.name}`, 'inside one region of the memory table', show(part));
+      throw wrongValue(
+        `addresses.${part.name}`,
+        'inside one region of the memory table',
+        show(part),
+        details,
+      );
   }
 
   /** Refuses to start a queue whose ring, at the size that it has by now, is not all inside the memory. */
   checkStart(queue: number): void {
     const part = this.#outside(this.table, this.ring(queue));
     if (part !== undefined)
-      throw wrongValue(`the ring of queue ${queue}`, 'inside the regions of the memory table', show(part));
+      throw wrongValue(`the ring of queue ${queue}`, 'inside the regions of the memory table', show(part), {
+        request: 'VHOST_NET_SET_BACKEND',
+        queue,
+      });
   }
 
   #outside(

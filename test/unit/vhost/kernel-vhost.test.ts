@@ -43,6 +43,7 @@ describe('KernelVhost', () => {
     assert.equal(kernel.queue(vhost.fd, 0).device.memoryTable!.length, 2);
     await assert.rejects(memory.hotAdd({ size: 4096 }), {
       code: 'ERR_VHOST_OUT_OF_RANGE',
+      request: 'VHOST_SET_MEM_TABLE',
       message:
         'memory must be made of at most the 2 regions of /sys/module/vhost/parameters/max_mem_regions; received 3',
     });
@@ -88,7 +89,7 @@ describe('KernelVhost', () => {
       [() => vhost.setVringBusyloopTimeout(1, 50), 'vhost.setVringBusyloopTimeout', [fd, 1, 50]],
       [() => vhost.getVringBusyloopTimeout(1), 'vhost.getVringBusyloopTimeout', [fd, 1]],
       [() => vhost.getFeaturesArray(), 'vhost.getFeaturesArray', [fd, 2]],
-      [() => vhost.getFeaturesArray(1), 'vhost.getFeaturesArray', [fd, 1]],
+      [() => vhost.getFeaturesArray(3), 'vhost.getFeaturesArray', [fd, 2]],
       [() => vhost.setFeaturesArray([1n << 32n, 2n]), 'vhost.setFeaturesArray', [fd, [1n << 32n, 2n]]],
       [() => vhost.getBackendFeatures(), 'vhost.getBackendFeatures', [fd]],
       [() => vhost.setBackendFeatures(2n), 'vhost.setBackendFeatures', [fd, 2n]],
@@ -116,8 +117,46 @@ describe('KernelVhost', () => {
     vhost.setVringBusyloopTimeout(1, 50);
     assert.equal(vhost.getVringBusyloopTimeout(1), 50);
     assert.deepEqual(vhost.getFeaturesArray(), [0x1033d008000n, 0xan]);
+    assert.deepEqual(vhost.getFeaturesArray(1), [0x1033d008000n]);
+    assert.deepEqual(vhost.getFeaturesArray(4), [0x1033d008000n, 0xan, 0n, 0n]);
+    assert.throws(() => vhost.getFeaturesArray(65), { code: 'ERR_VHOST_OUT_OF_RANGE', message: /^words / });
     assert.equal(vhost.getBackendFeatures(), 2n);
     assert.equal(vhost.getForkFromOwner(), 1);
+  });
+
+  it('agrees on segments in UDP tunnels, whose bits are in the second word, until 64 bits are agreed on', () => {
+    const VERSION_1 = 1n << 32n;
+    const tunnels = (1n << (65n - 64n)) | (1n << (67n - 64n));
+    assert.equal(vhost.getFeaturesArray()[1], tunnels);
+    vhost.setFeaturesArray([VERSION_1, tunnels]);
+    prepare();
+    const { device } = kernel.queue(vhost.fd, 0);
+    assert.deepEqual([device.features, device.extendedFeatures], [VERSION_1, [tunnels]]);
+    const { featureNames } = KernelVhost.capabilities({ kernel });
+    assert.deepEqual(featureNames.slice(-2), [
+      'VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO',
+      'VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO',
+    ]);
+    vhost.setFeatures(VERSION_1);
+    assert.deepEqual(device.extendedFeatures, []);
+  });
+
+  it('sets the byte order of a legacy ring where the kernel can', () => {
+    vhost.close();
+    memory.close();
+    kernel = new FakeKernel({ crossEndian: true });
+    memory = new GuestMemory(kernel);
+    memory.addRegion({ size: 1 << 16 });
+    vhost = KernelVhost.open({ kernel });
+    prepare();
+    assert.equal(KernelVhost.capabilities({ kernel }).vringEndian, true);
+    vhost.setVringEndian(0, 1);
+    assert.equal(vhost.getVringEndian(0), 1);
+    const request = 'VHOST_SET_VRING_ENDIAN';
+    assert.throws(() => vhost.setVringEndian(0, 2), { code: 'EINVAL', request, queue: 0 });
+    vhost.setBackend(0, kernel.callersDescriptor('tap'));
+    assert.throws(() => vhost.setVringEndian(0, 0), { code: 'EBUSY', request, queue: 0 });
+    vhost.setBackend(0, -1);
   });
 
   it('passes refusals on as they are, with a hint where the cause is known', async () => {

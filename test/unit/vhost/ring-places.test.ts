@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { bit } from '../../../lib/abi/bit.js';
 import { VIRTIO_F_ACCESS_PLATFORM } from '../../../lib/abi/virtio-config.js';
 import { VIRTIO_RING_F_EVENT_IDX } from '../../../lib/abi/virtio-ring.js';
+import { VhostRangeError } from '../../../lib/errors/errors.js';
 import type { MemoryTableEntry, VringAddresses } from '../../../lib/kernel/kernel.js';
 import { GuestMemory } from '../../../lib/memory/guest-memory.js';
 import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
@@ -9,6 +10,8 @@ import { FakeKernel } from '../../support/fake-kernel.js';
 
 const RX = 0;
 const TX = 1;
+const ADDR = 'VHOST_SET_VRING_ADDR';
+const TABLE = 'VHOST_SET_MEM_TABLE';
 
 describe('what the kernel does not check and KernelVhost does', () => {
   let kernel: FakeKernel;
@@ -43,11 +46,15 @@ describe('what the kernel does not check and KernelVhost does', () => {
     };
   }
 
-  /** That it is refused by this rule and that the kernel was not asked. */
-  function breaks(call: () => unknown, rule: RegExp): void {
+  /** That it is refused by this rule, for this request and queue, and that the kernel was not asked. */
+  function breaks(call: () => unknown, rule: RegExp, request: string, queue?: number): void {
     const asked = (): number => kernel.callNames.filter((name) => name.startsWith('vhost.')).length;
     const before = asked();
-    assert.throws(call, { name: /^RangeError/, code: 'ERR_VHOST_OUT_OF_RANGE', message: rule });
+    assert.throws(call, (error: VhostRangeError) => {
+      assert.match(error.message, rule);
+      assert.deepEqual([error.code, error.request, error.queue], ['ERR_VHOST_OUT_OF_RANGE', request, queue]);
+      return error instanceof VhostRangeError;
+    });
     assert.equal(asked(), before);
   }
 
@@ -56,6 +63,8 @@ describe('what the kernel does not check and KernelVhost does', () => {
       breaks(
         () => vhost.setVringAddr(TX, ring({ descriptorTable: start + off })),
         /^addresses\.descriptorTable must be a multiple of 16; received '0x/,
+        ADDR,
+        TX,
       );
     vhost.setVringAddr(TX, ring({ descriptorTable: start + 16n }));
   });
@@ -72,8 +81,8 @@ describe('what the kernel does not check and KernelVhost does', () => {
     const sizes = { descriptorTable: 1024n, availableRing: 132n, usedRing: 516n };
     for (const [part, bytes] of Object.entries(sizes)) {
       const rule = new RegExp(`^addresses\\.${part} must be inside one region .*: ${bytes} bytes at 0x`);
-      breaks(() => vhost.setVringAddr(TX, ring({ [part]: start - 16n })), rule);
-      breaks(() => vhost.setVringAddr(TX, ring({ [part]: ((end - bytes) & ~15n) + 16n })), rule);
+      breaks(() => vhost.setVringAddr(TX, ring({ [part]: start - 16n })), rule, ADDR, TX);
+      breaks(() => vhost.setVringAddr(TX, ring({ [part]: ((end - bytes) & ~15n) + 16n })), rule, ADDR, TX);
       vhost.setVringAddr(TX, ring({ [part]: (end - bytes) & ~15n }));
     }
   });
@@ -83,7 +92,7 @@ describe('what the kernel does not check and KernelVhost does', () => {
     const last = { usedRing: end - 12n };
     vhost.setVringAddr(TX, ring(last));
     vhost.setFeatures(bit(VIRTIO_RING_F_EVENT_IDX));
-    breaks(() => vhost.setVringAddr(TX, ring(last)), /^addresses\.usedRing must .* 14 bytes/);
+    breaks(() => vhost.setVringAddr(TX, ring(last)), /^addresses\.usedRing must .* 14 bytes/, ADDR, TX);
   });
 
   it('a ring that grew out of the memory, when its queue starts', () => {
@@ -91,7 +100,12 @@ describe('what the kernel does not check and KernelVhost does', () => {
     vhost.setMemTable(memory);
     vhost.setVringNum(TX, 64);
     const tap = kernel.callersDescriptor('tap');
-    breaks(() => vhost.setBackend(TX, tap), /^the ring of queue 1 must be inside .*usedRing: 516 bytes/);
+    breaks(
+      () => vhost.setBackend(TX, tap),
+      /^the ring of queue 1 must be inside .*usedRing: 516 bytes/,
+      'VHOST_NET_SET_BACKEND',
+      TX,
+    );
     vhost.setVringNum(TX, 32);
     vhost.setBackend(TX, tap);
   });
@@ -105,6 +119,8 @@ describe('what the kernel does not check and KernelVhost does', () => {
     breaks(
       () => vhost.setMemTable(other),
       /^memory must be a table that holds the ring of queue 0, which runs/,
+      TABLE,
+      RX,
     );
     await vhost.detachBackend(RX);
     vhost.setMemTable(other);
@@ -127,16 +143,17 @@ describe('what the kernel does not check and KernelVhost does', () => {
     breaks(
       () => vhost.setMemTable(memory),
       /^memory must be made of regions that share no .* 'regions at 0x1000 and 0x3000'/,
+      TABLE,
     );
     table[1] = table[0]!;
-    breaks(() => vhost.setMemTable(memory), /regions at 0x3000 and 0x3000/);
+    breaks(() => vhost.setMemTable(memory), /regions at 0x3000 and 0x3000/, TABLE);
   });
 
   it('nothing where the memory is not known, or an IOTLB translates', () => {
     const elsewhere = ring({ usedRing: 0x1000n });
     vhost.setVringAddr(TX, elsewhere);
     vhost.setMemTable(memory);
-    breaks(() => vhost.setVringAddr(TX, elsewhere), /^addresses\.usedRing/);
+    breaks(() => vhost.setVringAddr(TX, elsewhere), /^addresses\.usedRing/, ADDR, TX);
     vhost.setFeatures(bit(VIRTIO_F_ACCESS_PLATFORM));
     vhost.setVringAddr(TX, elsewhere);
     vhost.resetOwner();
