@@ -30,11 +30,15 @@ export interface HandOverState extends RingSizes {
 /** The memfds of the memory and of the journal; the queues of the backend follow. */
 const MEMFDS = 2;
 const LENGTH_SIZE = 4;
+/** SCM_MAX_FD: descriptors of one message. */
+const MAX_DESCRIPTORS = 253;
+/** Queue pairs of which one message passes all descriptors. */
+export const MAX_HANDED_PAIRS = MAX_DESCRIPTORS - MEMFDS;
 
 const framing: Framing = {
   headerSize: LENGTH_SIZE,
   maxPayload: 4096,
-  maxDescriptors: 253,
+  maxDescriptors: MAX_DESCRIPTORS,
   payloadSize: (header) => new DataView(header.buffer, header.byteOffset).getUint32(0, true),
 };
 
@@ -176,7 +180,7 @@ function checkState(state: HandOverState): HandOverState {
     ...['queuePairs', 'receiveSize', 'transmitSize', 'bufferSize', 'buffers', 'features'],
     ...['guestPhysicalAddress', 'size', 'kind', 'offloads', 'netns'],
   ]);
-  checkInteger('state.queuePairs', state.queuePairs, 1, 251);
+  checkInteger('state.queuePairs', state.queuePairs, 1, MAX_HANDED_PAIRS);
   checkRingSize('state.receiveSize', state.receiveSize);
   checkRingSize('state.transmitSize', state.transmitSize);
   checkInteger('state.bufferSize', state.bufferSize, 128, 2 ** 20);

@@ -13,11 +13,12 @@ import type { Region } from '../memory/region.js';
 import { Iommu } from '../vhost/iommu.js';
 import type { Translator } from '../vhost/iotlb.js';
 import { KernelVhost } from '../vhost/kernel-vhost.js';
+import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { WorkerVhost } from '../vhost/worker/worker-vhost.js';
 import { checkRingSize } from '../vring/layout.js';
 import { BackendSlot } from './backend-slot.js';
-import { HandOver, type HandOverState } from './hand-over.js';
+import { HandOver, type HandOverState, MAX_HANDED_PAIRS } from './hand-over.js';
 import { NicJournal, type RingSizes } from './nic-journal.js';
 import { PageLog } from './page-log.js';
 import type { PairBudgets } from './pair-traffic.js';
@@ -50,7 +51,7 @@ export interface NicOptions extends BackendOptions {
   readonly hugePageSize?: number;
   /**
    * Keeps beside the rings, in a memfd of its own, what another process needs to go on with them, so that `handOver` and
-   * `standby` can be called. Not with `shared`.
+   * `standby` can be called. Not with `shared`, and with at most 251 queue pairs.
    */
   readonly resumable?: boolean;
   /** The most frames and bytes in flight on a pair; the queue's size and no bound by default. */
@@ -78,6 +79,12 @@ export interface NicOptions extends BackendOptions {
    * device, which does not offer VIRTIO_F_VERSION_1.
    */
   readonly vhost?: Vhost | readonly Vhost[] | string;
+  /**
+   * What the kernel's worker of each device is to be (VHOST_SET_FORK_FROM_OWNER): a 'task' of this process, within its
+   * limits, its cgroup and its CPU time, or a 'kernel thread' outside of them; as the kernel has it by default.
+   * ERR_VHOST_UNSUPPORTED: the kernel leaves no choice, as before Linux 6.17, or the device is not the kernel's.
+   */
+  readonly worker?: KernelWorker['kind'];
   /** The operating system; this host by default. */
   readonly kernel?: Kernel;
 }
@@ -98,6 +105,7 @@ const optionNames = [
   'iommu',
   'inOrder',
   'vhost',
+  'worker',
   'kernel',
 ] as const;
 
@@ -148,6 +156,7 @@ export async function openParts(
     iommu = false,
     inOrder = false,
     resumable = false,
+    worker,
   } = options;
   if (resumable && inOrder)
     throw wrongValue(
@@ -158,6 +167,12 @@ export async function openParts(
   if (resumable && shared !== undefined)
     throw wrongValue('resumable', 'false where memory is shared with another Nic', resumable);
   const pairCount = checkInteger('queuePairs', options.queuePairs ?? 1, 1, MAX_TAP_QUEUES);
+  if (resumable && pairCount > MAX_HANDED_PAIRS)
+    throw wrongValue(
+      'queuePairs',
+      `at most ${MAX_HANDED_PAIRS} with resumable, since one message passes no more descriptors`,
+      pairCount,
+    );
   const { receive: receiveSize, transmit: transmitSize } = checkQueueSizes(options.queueSize);
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
   const each = Math.max(3 * Math.max(receiveSize, transmitSize), receiveSize + transmitSize);
@@ -178,6 +193,8 @@ export async function openParts(
   if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
     throw wrongType('iommu', 'true, false or a function of the memory', iommu);
   if (typeof inOrder !== 'boolean') throw wrongType('inOrder', 'true or false', inOrder);
+  if (worker !== undefined && worker !== 'task' && worker !== 'kernel thread')
+    throw wrongValue('worker', "'task' or 'kernel thread'", worker);
 
   const teardown = new Teardown();
   // Closed here where opening fails before the queues have them; their `close` is idempotent.
@@ -214,6 +231,7 @@ export async function openParts(
         await QueuePair.open({
           kernel,
           openVhost: () => devices.open(index),
+          worker,
           memory,
           ringRegion,
           pool,

@@ -59,7 +59,7 @@ export interface Loss {
 
 /** How a `Nic` goes on that was left; the rest is as it was. */
 export interface ResumeOptions
-  extends Pick<NicOptions, 'maxInFlight' | 'budget' | 'busyPoll' | 'iommu' | 'vhost' | 'kernel'> {
+  extends Pick<NicOptions, 'maxInFlight' | 'budget' | 'busyPoll' | 'iommu' | 'vhost' | 'worker' | 'kernel'> {
   /**
    * What is done with frames that no device had returned: 'replay', the default, has them sent, though one may be sent
    * twice that a process which was killed had just sent; 'report' leaves them out and tells of them in `resumed`.

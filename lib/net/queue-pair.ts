@@ -1,6 +1,12 @@
 import { bit } from '../abi/bit.js';
 import { featureNames } from '../abi/feature-names.js';
-import { VHOST_F_LOG_ALL, VHOST_NET_F_VIRTIO_NET_HDR, VHOST_VRING_F_LOG } from '../abi/vhost.js';
+import {
+  VHOST_F_LOG_ALL,
+  VHOST_FORK_OWNER_KTHREAD,
+  VHOST_FORK_OWNER_TASK,
+  VHOST_NET_F_VIRTIO_NET_HDR,
+  VHOST_VRING_F_LOG,
+} from '../abi/vhost.js';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
@@ -47,6 +53,8 @@ export interface QueuePairOptions {
   readonly kernel: Kernel;
   /** Opens the device; the pair closes it. */
   readonly openVhost: () => Awaitable<Vhost>;
+  /** What the kernel's worker is to be; without, as the kernel has it. */
+  readonly worker: KernelWorker['kind'] | undefined;
   readonly memory: GuestMemory;
   /** Where the rings lie. */
   readonly ringRegion: Region;
@@ -156,6 +164,7 @@ export class QueuePair {
     teardown.add(() => pair?.settle());
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
+    if (options.worker !== undefined) await chooseWorker(vhost, options.worker);
     await vhost.setOwner();
     const { translator, inOrder } = options;
     const chosen =
@@ -413,6 +422,17 @@ export class QueuePair {
     this.iotlb?.unref();
     for (const poller of this.#pollers) poller.unref();
   }
+}
+
+/** Says what the kernel's worker of a device will be, which has no owner yet. */
+async function chooseWorker(vhost: Vhost, kind: KernelWorker['kind']): Promise<void> {
+  if (vhost.setForkFromOwner === undefined)
+    throw new VhostError(
+      'ERR_VHOST_UNSUPPORTED',
+      `the device has no worker of the kernel's that could be a ${kind}`,
+      { request: 'VHOST_SET_FORK_FROM_OWNER' },
+    );
+  await vhost.setForkFromOwner(kind === 'task' ? VHOST_FORK_OWNER_TASK : VHOST_FORK_OWNER_KTHREAD);
 }
 
 /** Nobody waits for a frame until the friendly tier says so. */

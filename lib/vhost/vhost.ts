@@ -37,6 +37,11 @@ export interface Vhost {
   getBackendFeatures?(): Awaitable<bigint>;
   /** VHOST_SET_BACKEND_FEATURES: agrees on VHOST_BACKEND_F_* bits, all of them offered. */
   setBackendFeatures?(features: bigint): Awaitable<void>;
+  /**
+   * VHOST_SET_FORK_FROM_OWNER: before `setOwner`, whether the kernel's worker will be a task of the owner (1) or a kernel
+   * thread (0); for devices that have one.
+   */
+  setForkFromOwner?(value: number): Awaitable<void>;
   /** VHOST_SET_OWNER: the device belongs to this process from now on. */
   setOwner(): Awaitable<void>;
   /** The kernel's worker that serves the queues, where one does and shows; to pin it, and to read its CPU time. */

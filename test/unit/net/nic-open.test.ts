@@ -265,6 +265,11 @@ describe('Nic.open', () => {
       [{ tap: 'a', vhost: 7 }, /^vhost must be a path, 'worker', a Vhost or an array/],
       [{ tap: 'a', queuePairs: 0 }, /^queuePairs must be a whole number from 1 to 256/],
       [{ tap: 'a', queuePairs: 257 }, /^queuePairs must be/],
+      [
+        { tap: 'a', queuePairs: 252, resumable: true },
+        /^queuePairs must be at most 251 with resumable, .*; received 252$/,
+      ],
+      [{ tap: 'a', worker: 'kthread' }, /^worker must be 'task' or 'kernel thread'; received 'kthread'$/],
       [{ tap: { queues: 257 } }, /^tap\.queues must be a whole number from 1 to 256/],
       [{ macvtap: { name: 'a', queues: 0 } }, /^macvtap\.queues must be/],
       [{ tap: 'a', queuePairs: 2, vhost: [{}] }, /^vhost must be a device for each of the 2 queue pairs/],
@@ -314,6 +319,33 @@ describe('Nic.open', () => {
       await assert.rejects(openNic({ vhost }, kernel), { code: 'ENOMEM' });
       kernel.assertNothingLeft();
     }
+  });
+
+  it('chooses what the worker of each device is, before the device has an owner', async () => {
+    for (const [kind, other] of [
+      ['task', false],
+      ['kernel thread', true],
+    ] as const) {
+      const kernel = new FakeKernel({ forkControl: true, taskWorkers: other });
+      const nic = await openWith(kernel, () => ({ tap: 'tap0', worker: kind, queuePairs: 2 }));
+      for (const pair of nic.pairs) assert.equal((await pair.worker())!.kind, kind);
+      await nic.close();
+      kernel.assertNothingLeft();
+    }
+  });
+
+  it('refuses to choose where the kernel leaves no choice, or the device has no worker of the kernel', async () => {
+    const refused = { code: 'ERR_VHOST_UNSUPPORTED', request: 'VHOST_SET_FORK_FROM_OWNER' };
+    const kernel = new FakeKernel();
+    await assert.rejects(openNic({ worker: 'task' }, kernel), {
+      ...refused,
+      message: /Linux 6\.17 and later/,
+    });
+    await assert.rejects(openNic({ worker: 'task', vhost: 'worker' }, kernel), {
+      ...refused,
+      message: "the device has no worker of the kernel's that could be a task",
+    });
+    kernel.assertNothingLeft();
   });
 
   it('leaves a backend that it was given to the caller', async () => {
