@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "eventfd.h"
 #include "fd.h"
 
 namespace vhost_net {
@@ -52,6 +53,8 @@ class Environment {
   // munmap(2), and closes the memfd; 0 or an errno.
   int RemoveMapping(uintptr_t address);
 
+  Signaller& Signals() { return signals_; }
+
   void PollerOpened(Poller* poller);
   // The watch was ended; its handle closes later.
   void PollerClosing(Poller* poller);
@@ -78,6 +81,7 @@ class Environment {
   std::unordered_set<Poller*> pollers_;
   size_t closing_pollers_ = 0;
   std::unordered_multiset<int> working_;
+  Signaller signals_;
 };
 
 }  // namespace vhost_net

@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "errors.h"
+#include "eventfd.h"
 #include "surfaces.h"
 
 namespace vhost_net {
@@ -107,21 +108,19 @@ void Poller::OnEvent(uv_poll_t* handle, int status, int) {
 
 void Poller::OnEventfd(bool failed) {
   uint64_t count = 0;
-  const ssize_t size =
-      UninterruptedBySignals([&] { return read(fd_.Get(), &count, sizeof(count)); });
+  const int64_t size = TakeCount(fd_.Get(), &count);
   const int error = size == -1 ? errno : EINVAL;
-  if (size == sizeof(count)) {
-    // A counter at its very end is an error to poll(2), on which libuv stops; the read has mended
-    // it.
-    if (failed) Start();
-    napi_value number = nullptr;
-    if (napi_create_double(env_, static_cast<double>(count), &number) == napi_ok) CallBack(number);
+  if (size != sizeof(count) && error != EAGAIN) {
+    uv_poll_stop(&handle_);
+    Fail(error);
     return;
   }
-  // Somebody else took the count.
-  if (error == EAGAIN && !failed) return;
-  uv_poll_stop(&handle_);
-  Fail(error);
+  // A counter at its very end is an error to poll(2), on which libuv stops; the read has mended it,
+  // ours or that of whoever took the count before.
+  if (failed) Start();
+  napi_value number = nullptr;
+  if (size != -1 && napi_create_double(env_, static_cast<double>(count), &number) == napi_ok)
+    CallBack(number);
 }
 
 void Poller::CallBack(napi_value argument) {
@@ -135,7 +134,7 @@ void Poller::CallBack(napi_value argument) {
     RaiseUncaught(env_, TakeException(env_));
 }
 
-void Poller::Fail(int error) { RaiseUncaught(env_, RefusalError(env_, error, {"read"})); }
+void Poller::Fail(int error) { RaiseUncaught(env_, RefusalError(env_, error, {"preadv2"})); }
 
 namespace {
 

@@ -189,9 +189,12 @@ export interface NetdevSurface {
 export interface EventfdSurface {
   /** A non-blocking, close-on-exec eventfd that starts at 0. */
   create(): number;
-  /** Adds 1. */
+  /**
+   * Adds 1, or leaves a counter full that is. Does not wait, though others who share the file make it blocking. EINVAL: no
+   * eventfd.
+   */
   signal(fd: number): void;
-  /** Takes the count, 0 where nothing was signalled. */
+  /** Takes the count, 0 where nothing was signalled; does not wait either. */
   take(fd: number): number;
 }
 
