@@ -47,7 +47,7 @@ export {
 } from './vhost/user/server.js';
 export { VhostUserSession } from './vhost/user/session.js';
 export type { LogFile, Vhost } from './vhost/vhost.js';
-export type { QueueFault } from './vhost/worker/running-queue.js';
+export type { QueueFault, WorkerQueueStats } from './vhost/worker/running-queue.js';
 export { WorkerVhost, type WorkerVhostOptions } from './vhost/worker/worker-vhost.js';
 export {
   BAD_CHAIN,

@@ -27,6 +27,11 @@ export class Budget {
     return this.#bytesLeft > 0 ? this.#framesLeft : 0;
   }
 
+  /** Bytes that the round may still take; not above 0 where it is over. */
+  get bytesLeft(): number {
+    return this.#bytesLeft;
+  }
+
   /** Takes from the round; a frame that begins within it may end beyond it. */
   spend(frames: number, bytes: number): void {
     this.#framesLeft -= frames;

@@ -19,12 +19,25 @@ export class SocketFile extends OpenFile {
   interfaceIndex = 0;
   protocol = 0;
   readonly promiscuous: number[] = [];
+  /** What the next read is refused with, and poll(2) tells of until then: sk_err. */
+  pending: string | undefined;
 
   constructor(domain: number, socketType: number, namespace = ownNamespace) {
     super('socket', constants.S_IFSOCK);
     this.domain = domain;
     this.socketType = socketType;
     this.namespace = namespace;
+  }
+
+  override get broken(): boolean {
+    return this.pending !== undefined;
+  }
+
+  override read(entry: Entry, buffer: Uint8Array): number {
+    const { pending } = this;
+    this.pending = undefined;
+    if (pending !== undefined) throw entry.refuse(pending);
+    return super.read(entry, buffer);
   }
 
   get isRawPacket(): boolean {

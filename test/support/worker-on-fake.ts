@@ -45,21 +45,33 @@ export class Keeper implements FrameProgram {
 
 /** A `WorkerVhost` on a kernel in memory, with a ring for each queue and the page of a buffer for each of its heads. */
 export class WorkerOnFake {
-  readonly kernel = new FakeKernel();
-  readonly vhost = new WorkerVhost({ kernel: this.kernel });
-  readonly memory = new GuestMemory(this.kernel);
+  readonly kernel: FakeKernel;
+  readonly vhost: WorkerVhost;
+  readonly memory: GuestMemory;
   readonly size: number;
   readonly region: Region;
   readonly rings: DriverRing[] = [];
-  readonly kicks = [this.kernel.eventfd.create(), this.kernel.eventfd.create()];
-  readonly calls = [this.kernel.eventfd.create(), this.kernel.eventfd.create()];
+  readonly kicks: readonly number[];
+  readonly calls: readonly number[];
   readonly faults: string[] = [];
   readonly #backends: ProgramBackend[] = [];
+  readonly #beside: WorkerOnFake | undefined;
 
-  constructor(features = VERSION_1, size = 8) {
+  /** `beside` is one whose kernel this shares, and which is closed after it. */
+  constructor(features = VERSION_1, size = 8, beside?: WorkerOnFake) {
+    const kernel = beside?.kernel ?? new FakeKernel();
+    this.#beside = beside;
+    this.kernel = kernel;
+    this.vhost = new WorkerVhost({ kernel });
+    this.memory = new GuestMemory(kernel);
+    this.kicks = [kernel.eventfd.create(), kernel.eventfd.create()];
+    this.calls = [kernel.eventfd.create(), kernel.eventfd.create()];
     this.size = size;
     this.region = this.memory.addRegion({ size: 2 * RINGS + 2 * size * PAGE });
-    this.vhost.on('fault', ({ queue, reason }) => this.faults.push(`${queue} ${reason}`));
+    this.vhost.on('fault', ({ queue, reason, error }) => {
+      const code = (error as NodeJS.ErrnoException | undefined)?.code;
+      this.faults.push(`${queue} ${reason}${code === undefined ? '' : ` ${code}`}`);
+    });
     this.vhost.setOwner();
     this.vhost.setFeatures(features);
     this.vhost.setMemTable(this.memory);
@@ -107,6 +119,11 @@ export class WorkerOnFake {
     this.kernel.eventfd.signal(this.kicks[queue]!);
   }
 
+  /** Posts a frame of so many bytes, header and all, wherever it lies. */
+  sendLong(bytes: number): void {
+    this.rings[TX]!.post(0, this.region.guestPhysicalAddress, bytes, false);
+  }
+
   /** Heads that the device has given back, in order. */
   reap(queue: number): number[] {
     const ring = this.rings[queue]!;
@@ -123,6 +140,6 @@ export class WorkerOnFake {
     for (const backend of this.#backends) backend.close();
     for (const fd of [...this.kicks, ...this.calls]) this.kernel.descriptor.close(fd);
     this.memory.close();
-    this.kernel.assertNothingLeft();
+    if (this.#beside === undefined) this.kernel.assertNothingLeft();
   }
 }

@@ -89,11 +89,11 @@ export class ChainBatch {
     return copied;
   }
 
-  /** Copies `source` into a chain, from its `skip`-th byte on; how much of it found room. */
-  scatter(memory: AddressMap, chain: number, skip: number, source: Uint8Array): number {
+  /** Copies `source` into a chain, from its `skip`-th byte on, and, where it is too short, into those that follow. */
+  scatter(memory: AddressMap, chain: number, skip: number, source: Uint8Array): void {
     let left = skip;
     let copied = 0;
-    for (let piece = this.#start(chain); piece < this.ends[chain]! && copied < source.length; piece++) {
+    for (let piece = this.#start(chain); piece < this.#start(this.count) && copied < source.length; piece++) {
       const length = this.pieces[2 * piece + 1]!;
       const skipped = Math.min(left, length);
       left -= skipped;
@@ -103,7 +103,6 @@ export class ChainBatch {
       memory.bytes[this.#places[piece]!]!.set(part, this.#offsets[piece]! + skipped);
       copied += bytes;
     }
-    return copied;
   }
 
   /** Tells of each stretch of the first `written` bytes of a chain: guest physical address and bytes. */

@@ -2,11 +2,16 @@ import { errnoOf } from '../../errors/refusal.js';
 import { undo } from '../../errors/undo.js';
 import type { Kernel, Mapping, Poller } from '../../kernel/kernel.js';
 import type { AddressMap } from '../../memory/address-map.js';
-import type { ReceivePort, ReceiveTerms, TransmitPort, TransmitTerms } from './ports.js';
+import type { ReadEnd, ReceivePort, ReceiveTerms, TransmitPort, TransmitTerms } from './ports.js';
 
 /** Nothing is wrong with the frame: it is sent later (handle_tx_copy()). */
 const LATER: readonly number[] = ['EAGAIN', 'ENOMEM', 'ENOBUFS'].map(errnoOf);
-const AGAIN = errnoOf('EAGAIN');
+const AGAIN = -errnoOf('EAGAIN');
+/** Frames come later: there is no memory now, or a packet socket tells, once, that its link went down. */
+const QUIET: readonly number[] = ['ENETDOWN', 'ENOMEM', 'ENOBUFS'].map((code) => -errnoOf(code));
+/** The memory of a driver that cut it short: the frame was taken and could not be put there. */
+const LOST: readonly number[] = ['EFAULT', 'EINVAL'].map((code) => -errnoOf(code));
+const TOO_MANY_PIECES = -errnoOf('EMSGSIZE');
 /** The tap has no interface any more, or the other end of a cable is closed. */
 const GONE: readonly number[] = ['EBADFD', 'EPIPE', 'ENXIO', 'ENODEV'].map(errnoOf);
 
@@ -18,7 +23,6 @@ const SPILL = 0x1_2000;
 /** Non-blocking writes to a tap, a macvtap, a packet socket or the end of a cable. */
 export class DescriptorTransmitPort implements TransmitPort {
   readonly linkState = 'sync';
-  errors = 0;
   readonly #kernel: Kernel;
   readonly #fd: number;
   readonly #terms: TransmitTerms;
@@ -35,18 +39,26 @@ export class DescriptorTransmitPort implements TransmitPort {
   transmit(_: AddressMap, skip: number): number {
     const { batch } = this.#terms;
     const { count } = batch;
+    let gone = false;
     for (let at = 0; ; at++) {
       at = this.#kernel.frames.write(this.#fd, batch.pieces, batch.ends, this.#results, at, count, skip);
-      if (at === count) return count;
+      if (at === count) {
+        if (gone) this.#terms.gone();
+        return count;
+      }
       const errno = -this.#results[at]!;
       if (LATER.includes(errno)) {
-        this.#waiting ??= this.#watch();
+        if (gone) this.#terms.gone();
         return at;
       }
       // Anything else is about this frame, which the driver is told is done (handle_tx_copy()).
-      this.errors++;
-      if (GONE.includes(errno)) this.#terms.gone();
+      this.#terms.refused();
+      gone ||= GONE.includes(errno);
     }
+  }
+
+  wait(): void {
+    this.#waiting ??= this.#watch();
   }
 
   close(): void {
@@ -79,6 +91,8 @@ export class DescriptorReceivePort implements ReceivePort {
   readonly #terms: ReceiveTerms;
   readonly #mapping: Mapping;
   #poller: Poller | undefined;
+  /** Whether the watch has told of an error that no read has shown yet. */
+  #broken = false;
 
   /** Takes over the descriptor, where it does not throw. */
   constructor(kernel: Kernel, fd: number, terms: ReceiveTerms) {
@@ -112,10 +126,20 @@ export class DescriptorReceivePort implements ReceivePort {
       return;
     }
     this.#poller = this.#kernel.poller.watchReadable(this.#fd, (error) => {
-      if (error) this.#terms.gone();
-      else this.#terms.readable();
+      // An error ends the watch; the read that follows shows what it is.
+      if (error) this.watch(false);
+      this.#broken = error;
+      this.#terms.readable();
     });
     this.#poller.unref();
+  }
+
+  ended(result: number): ReadEnd {
+    const broken = this.#broken;
+    this.#broken = false;
+    if (QUIET.includes(result) || (result === AGAIN && !broken)) return 'empty';
+    if (LOST.includes(result)) return 'lost';
+    return result === TOO_MANY_PIECES ? 'segments' : 'gone';
   }
 
   writable(): void {}
@@ -125,9 +149,4 @@ export class DescriptorReceivePort implements ReceivePort {
     undo(() => this.#kernel.memory.unmap(this.#mapping));
     this.#kernel.descriptor.close(this.#fd);
   }
-}
-
-/** Whether a read found nothing, rather than failed. */
-export function isEmpty(result: number): boolean {
-  return result === -AGAIN;
 }

@@ -9,6 +9,8 @@ export interface TransmitTerms {
   readonly requests: RequestPool;
   /** More frames can be taken than before. */
   again(): void;
+  /** A frame was refused, and completes all the same. */
+  refused(): void;
   /** What is behind the port is gone: no frame reaches it any more. */
   gone(): void;
 }
@@ -18,11 +20,11 @@ export interface TransmitPort {
   readonly linkState: LinkState;
   /**
    * Takes chains of the batch from the first on, each without its first `skip` bytes; how many. Those that it completes
-   * later it marks as `deferred`. Where it took fewer than there are, it calls `again`.
+   * later it marks as `deferred`.
    */
   transmit(memory: AddressMap, skip: number): number;
-  /** Frames that were refused, and completed all the same. */
-  readonly errors: number;
+  /** Has `again` called when it takes more: the last time it took fewer than there were. */
+  wait(): void;
   /** Takes no more; resolves when every request is finished. */
   close(): void | Promise<void>;
 }
@@ -34,9 +36,18 @@ export interface ReceiveTerms {
   readable(): void;
   /** A frame that is not read but handed over, without a header; false where there is no room for it. */
   deliver(frame: Uint8Array): boolean;
-  /** What is behind the port is gone: no frame comes any more. */
-  gone(): void;
 }
+
+/** How reading ends. */
+export type ReadEnd =
+  /** There is nothing to read now. */
+  | 'empty'
+  /** A frame was there, which is lost. */
+  | 'lost'
+  /** The chain has more pieces than one read takes; the frame stays. */
+  | 'segments'
+  /** Nothing will come any more. */
+  | 'gone';
 
 /** Where a queue's frames come from. */
 export interface ReceivePort {
@@ -50,6 +61,8 @@ export interface ReceivePort {
   readonly results: Int32Array;
   /** What of the last frame went beyond its chains. */
   readonly spill: Uint8Array;
+  /** What a result of no bytes, or a refusal, means. */
+  readonly ended?: (result: number) => ReadEnd;
   /** Has `readable` called while there is something to read, or not. */
   watch(on: boolean): void;
   /** Frames can be delivered again. */

@@ -1,8 +1,7 @@
 import type { Budget } from '../../completion/budget.js';
 import { BAD_CHAIN, NO_CHAIN } from '../../vring/device-ring.js';
 import { ChainBatch } from './chain-batch.js';
-import { isEmpty } from './descriptor-ports.js';
-import type { ReceivePort, ReceiveTerms } from './ports.js';
+import type { ReadEnd, ReceivePort, ReceiveTerms } from './ports.js';
 import type { RunningQueue } from './running-queue.js';
 import { Turns } from './turns.js';
 import type { WaitingFrames } from './waiting-frames.js';
@@ -17,12 +16,13 @@ const NUM_BUFFERS = 10;
 
 /** Takes frames from a port into a driver's buffers: handle_rx() of the kernel's device. */
 export class ReceiveHandler {
-  /** Frames that no buffer could hold, or that waited in vain. */
-  dropped = 0;
   readonly #queue: RunningQueue;
   readonly #budget: Budget;
   readonly #batch = new ChainBatch();
-  readonly #turns = new Turns(() => this.#turn());
+  readonly #turns = new Turns(
+    () => this.#turn(),
+    (error) => this.#queue.fail('failed', error),
+  );
   readonly #port: ReceivePort;
   readonly #waiting: WaitingFrames;
   readonly #zeros: Uint8Array;
@@ -30,6 +30,7 @@ export class ReceiveHandler {
   /** Buffers and bytes to offer to the port. */
   #offered = FEW;
   #drained = false;
+  #end: ReadEnd | undefined;
   #need = ORDINARY;
 
   constructor(
@@ -46,7 +47,6 @@ export class ReceiveHandler {
       batch: this.#batch,
       readable: () => this.#turns.now(),
       deliver: (frame) => this.#deliver(frame),
-      gone: () => this.#gone(),
     });
   }
 
@@ -96,6 +96,7 @@ export class ReceiveHandler {
       if (!this.#take(Math.min(this.#offered, left), header.mergeable ? this.#need : 1)) return;
       const used = this.#readInto();
       ring.discard(batch.count - used);
+      if (this.#end !== undefined) this.#ended(this.#end);
       if (this.#drained) return;
       this.#offered = Math.min(2 * this.#offered, MANY);
     }
@@ -108,14 +109,15 @@ export class ReceiveHandler {
     const frames = this.#port.read!(header.device, header.mergeable ? this.#need : 0);
     let chain = 0;
     this.#drained = false;
+    this.#end = undefined;
     for (let frame = 0; frame < frames; frame++) {
       const bytes = results[2 * frame]!;
       const chains = results[2 * frame + 1]!;
+      this.#budget.spend(1, Math.max(bytes, 0));
       if (bytes <= 0) {
-        this.#ended(bytes);
+        this.#end = this.#port.ended!(bytes);
         break;
       }
-      this.#budget.spend(1, bytes);
       if (chains < 0) {
         this.#tooLong(chain, -chains, bytes);
         break;
@@ -126,12 +128,19 @@ export class ReceiveHandler {
     return chain;
   }
 
-  /** Nothing is there to read now, or ever. */
-  #ended(result: number): void {
+  /** No frame was read. */
+  #ended(end: ReadEnd): void {
+    if (end === 'lost') {
+      this.#queue.stats.dropped++;
+      return;
+    }
     this.#drained = true;
     this.#offered = FEW;
-    if (isEmpty(result)) this.#port.watch(true);
-    else this.#gone();
+    this.#port.watch(end === 'empty');
+    if (end === 'empty') return;
+    // It stands until the driver kicks again, which it may do once it has put other buffers there.
+    this.#queue.ring.enableKicks();
+    this.#queue.fail(end);
   }
 
   /** A frame that is longer than so many chains from one on, and goes on in the spill. */
@@ -139,18 +148,17 @@ export class ReceiveHandler {
     const { ring, header } = this.#queue;
     // Like get_rx_bufs(): what no buffer holds is discarded, and the buffer stays.
     if (!header.mergeable) {
-      this.dropped++;
+      this.#queue.stats.dropped++;
       return;
     }
     const batch = this.#batch;
-    const frame = new Uint8Array(header.device + bytes);
+    const frame = this.#waiting.push(header.device + bytes);
     let copied = 0;
     for (let i = chain; i < chain + chains; i++)
       copied += batch.gather(ring.memory, i, 0, frame.subarray(copied));
     frame.fill(0, 0, header.device);
     frame.set(this.#port.spill.subarray(0, frame.length - copied), copied);
     this.#need = Math.max(this.#need, frame.length);
-    this.#waiting.push(frame);
     this.#drained = true;
     this.#turns.later();
   }
@@ -158,9 +166,8 @@ export class ReceiveHandler {
   #deliver(frame: Uint8Array): boolean {
     if (this.#waiting.full) return false;
     const { device } = this.#queue.header;
-    const whole = new Uint8Array(device + frame.length);
-    whole.set(frame, device);
-    this.#waiting.push(whole);
+    // Its header is written when there are buffers.
+    this.#waiting.push(device + frame.length).set(frame, device);
     if (!this.#turns.running) this.#turns.later();
     return true;
   }
@@ -174,12 +181,10 @@ export class ReceiveHandler {
       ring.discard(batch.count);
       // More buffers may come, but not more than the ring has descriptors.
       if (header.mergeable && batch.count < ring.size && !batch.full) return false;
-      this.dropped++;
+      this.#queue.stats.dropped++;
       return true;
     }
-    let copied = 0;
-    for (let chain = 0; copied < frame.length; chain++)
-      copied += batch.scatter(ring.memory, chain, 0, frame.subarray(copied));
+    batch.scatter(ring.memory, 0, 0, frame);
     this.#finish(0, batch.count, frame.length);
     return true;
   }
@@ -202,7 +207,13 @@ export class ReceiveHandler {
         continue;
       }
       const fault =
-        head === BAD_CHAIN ? ring.fault! : ring.readable > 0 || ring.segments === 0 ? 'direction' : undefined;
+        head === BAD_CHAIN
+          ? ring.fault!
+          : ring.segments === 0
+            ? 'empty'
+            : ring.readable > 0
+              ? 'direction'
+              : undefined;
       if (fault === undefined) {
         batch.add(ring, head);
         continue;
@@ -238,10 +249,5 @@ export class ReceiveHandler {
       ring.use(batch.heads[chain]!, written);
       left -= written;
     }
-  }
-
-  #gone(): void {
-    this.#port.watch(false);
-    this.#queue.fail('gone');
   }
 }

@@ -4,12 +4,24 @@ import type { DeviceRing, RingFault } from '../../vring/device-ring.js';
 export type QueueFault =
   /** What vhost_get_vq_desc() refuses. */
   | RingFault
+  /** A chain of no bytes. */
+  | 'empty'
   /** A buffer to be written among frames to send, or to be read among those to receive into. */
   | 'direction'
   /** A frame that ends within its header. */
   | 'header'
   /** The backend is gone. */
-  | 'gone';
+  | 'gone'
+  /** This process was refused what it needed, a descriptor or memory: the event has the error. */
+  | 'failed';
+
+/** What a queue counts, whatever backends it has had. */
+export interface WorkerQueueStats {
+  /** Frames that the backend refused, and that were completed all the same. */
+  refused: number;
+  /** Frames that came and that the driver never got: no buffer could hold them, or memory that is gone. */
+  dropped: number;
+}
 
 /** Bytes of virtio-net header of a queue's frames. */
 export interface HeaderBytes {
@@ -25,8 +37,9 @@ export interface HeaderBytes {
 export interface RunningQueue {
   readonly ring: DeviceRing;
   readonly header: HeaderBytes;
+  readonly stats: WorkerQueueStats;
   /** Shows the driver what is used, and calls it if it wants that. */
   publish(): void;
-  /** Reports an error on the queue. */
-  fail(fault: QueueFault): void;
+  /** Reports an error on the queue; `error` is what it failed with. */
+  fail(fault: QueueFault, error?: unknown): void;
 }

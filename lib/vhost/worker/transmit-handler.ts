@@ -17,11 +17,13 @@ export class TransmitHandler {
   readonly #budget: Budget;
   readonly #batch = new ChainBatch();
   readonly #requests: RequestPool;
-  readonly #turns = new Turns(() => this.#turn());
+  readonly #turns = new Turns(
+    () => this.#turn(),
+    (error) => this.#queue.fail('failed', error),
+  );
   readonly #port: TransmitPort;
   readonly #use = (head: number): void => this.#queue.ring.use(head, 0);
   #stopped = false;
-  #refused = 0;
 
   constructor(queue: RunningQueue, budget: Budget, openPort: (terms: TransmitTerms) => TransmitPort) {
     this.#queue = queue;
@@ -33,17 +35,13 @@ export class TransmitHandler {
       batch: this.#batch,
       requests: this.#requests,
       again: () => this.kick(),
+      refused: () => void queue.stats.refused++,
       gone: () => queue.fail('gone'),
     });
   }
 
   get linkState(): TransmitPort['linkState'] {
     return this.#port.linkState;
-  }
-
-  /** Frames that the port refused, and that were completed all the same. */
-  get errors(): number {
-    return this.#refused + this.#port.errors;
   }
 
   kick(): void {
@@ -85,9 +83,9 @@ export class TransmitHandler {
           if (this.#batch.deferred[chain] === 0) ring.use(this.#batch.heads[chain]!, 0);
           budget.spend(1, this.#batch.bytes[chain]!);
         }
-        // The port says when it takes the rest.
         if (sent < count) {
           ring.discard(count - sent);
+          this.#port.wait();
           return;
         }
       }
@@ -103,18 +101,21 @@ export class TransmitHandler {
     const queue = this.#queue;
     const { ring, header } = queue;
     const batch = this.#batch;
+    const { bytesLeft } = this.#budget;
     batch.clear();
-    while (batch.count < most && !batch.full) {
+    while (batch.count < most && batch.total < bytesLeft && !batch.full) {
       const head = ring.take();
       if (head === NO_CHAIN) return head;
       const fault =
         head === BAD_CHAIN
           ? ring.fault!
-          : ring.segments > ring.readable
-            ? 'direction'
-            : ring.readableBytes <= header.device
-              ? 'header'
-              : undefined;
+          : ring.segments === 0
+            ? 'empty'
+            : ring.segments > ring.readable
+              ? 'direction'
+              : ring.readableBytes <= header.device
+                ? 'header'
+                : undefined;
       if (fault !== undefined) {
         if (head !== BAD_CHAIN) ring.discard(1);
         // It stands until the driver kicks again.
@@ -123,16 +124,22 @@ export class TransmitHandler {
         return BAD_CHAIN;
       }
       if (ring.readableBytes <= LONGEST) batch.add(ring, head);
-      else if (batch.count === 0) {
-        this.#refused++;
-        ring.use(head, 0);
-      } else {
+      else {
         // Its turn comes when those before it are on their way.
-        ring.discard(1);
+        if (batch.count > 0) ring.discard(1);
+        else this.#refuse(head);
         break;
       }
     }
     return 0;
+  }
+
+  /** Completes a frame that is too long for any port, at the price of one that is sent. */
+  #refuse(head: number): void {
+    const { ring, stats } = this.#queue;
+    this.#budget.spend(1, ring.readableBytes);
+    stats.refused++;
+    ring.use(head, 0);
   }
 
   #settle(): void {

@@ -1,14 +1,16 @@
 /**
  * When a queue's handler runs: at once where something happened, and again on a later turn of the loop where it gave way
- * to others (vhost_poll_queue()). It never runs within itself.
+ * to others (vhost_poll_queue()). It never runs within itself. What it throws is its queue's affair, not the process's.
  */
 export class Turns {
   readonly #run: () => void;
+  readonly #failed: (error: unknown) => void;
   #running = false;
   #later: NodeJS.Immediate | undefined;
 
-  constructor(run: () => void) {
+  constructor(run: () => void, failed: (error: unknown) => void) {
     this.#run = run;
+    this.#failed = failed;
   }
 
   now(): void {
@@ -20,6 +22,8 @@ export class Turns {
     this.#running = true;
     try {
       this.#run();
+    } catch (error) {
+      this.#failed(error);
     } finally {
       this.#running = false;
     }

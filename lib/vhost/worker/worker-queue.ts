@@ -16,7 +16,7 @@ import { DescriptorReceivePort, DescriptorTransmitPort } from './descriptor-port
 import type { PageMarks } from './page-marks.js';
 import { ProgramReceivePort, ProgramTransmitPort } from './program-ports.js';
 import { ReceiveHandler } from './receive-handler.js';
-import type { HeaderBytes, QueueFault, RunningQueue } from './running-queue.js';
+import type { HeaderBytes, QueueFault, RunningQueue, WorkerQueueStats } from './running-queue.js';
 import { TransmitHandler } from './transmit-handler.js';
 import { WaitingFrames } from './waiting-frames.js';
 
@@ -31,7 +31,7 @@ export interface DeviceState {
   /** An eventfd signalled when pages were marked; -1 for none. */
   logFd: number;
   /** Told why a queue stands still. */
-  readonly faulted: (queue: number, fault: QueueFault) => void;
+  readonly faulted: (queue: number, fault: QueueFault, error: unknown) => void;
 }
 
 /** The eventfds of a queue. */
@@ -46,6 +46,7 @@ interface Running {
 /** A queue of a `WorkerVhost`: what it was told, and, while it has a backend, what serves it. */
 export class WorkerQueue {
   readonly index: number;
+  readonly stats: WorkerQueueStats = { refused: 0, dropped: 0 };
   /** 1 until it is told, like vhost_vq_reset(). */
   size = 1;
   addresses: VringAddresses | undefined;
@@ -55,6 +56,8 @@ export class WorkerQueue {
   #base = 0;
   #kicks: Poller | undefined;
   #running: Running | undefined;
+  /** What was asked for last and is not done yet. */
+  #changing: Promise<void> | undefined;
 
   constructor(index: number, device: DeviceState) {
     this.index = index;
@@ -75,12 +78,6 @@ export class WorkerQueue {
 
   get linkState(): LinkState {
     return this.#running?.handler.linkState ?? 'sync';
-  }
-
-  /** Frames that were refused and completed all the same, and frames that no buffer held. */
-  get errors(): number {
-    const handler = this.#running?.handler;
-    return handler instanceof ReceiveHandler ? handler.dropped : (handler?.errors ?? 0);
   }
 
   /** Takes over an eventfd, -1 for none. */
@@ -119,8 +116,24 @@ export class WorkerQueue {
     handler.kick();
   }
 
-  /** Stops; resolves when every frame that was taken is completed. */
-  async stop(): Promise<void> {
+  /**
+   * Stops, where the queue runs, which is when every frame that was taken is completed, and then does `start`; at once
+   * where it does not run. What was asked for before comes first.
+   */
+  replace(start?: () => void): void | Promise<void> {
+    const before = this.#changing;
+    if (before === undefined && this.#running === undefined) return start?.();
+    const stop = (): Promise<void> => this.#stop();
+    const stopped = before === undefined ? stop() : before.then(stop, stop);
+    const change: Promise<void> = stopped.then(() => {
+      if (this.#changing === change) this.#changing = undefined;
+      start?.();
+    });
+    this.#changing = change;
+    return change;
+  }
+
+  async #stop(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
     await running.handler.stop();
@@ -145,9 +158,12 @@ export class WorkerQueue {
     ring.log = this.#log();
   }
 
-  /** Serves whoever waits no more, and lets go of its eventfds. */
-  close(): void {
+  /** Becomes as new, like vhost_vq_reset(): serves whoever waits no more, and lets go of its eventfds. */
+  reset(): void {
     this.#waiting.clear();
+    this.size = 1;
+    this.#base = 0;
+    this.addresses = undefined;
     for (const file of ['kick', 'call', 'err'] as const) undo(() => this.setFile(file, -1));
   }
 
@@ -174,13 +190,14 @@ export class WorkerQueue {
     return {
       ring,
       header,
+      stats: this.stats,
       publish: () => {
         ring.publish();
         if (ring.wantsCall()) this.#signal('call');
       },
-      fail: (fault) => {
+      fail: (fault, error) => {
         this.#signal('err');
-        this.#device.faulted(this.index, fault);
+        this.#device.faulted(this.index, fault, error);
       },
     };
   }

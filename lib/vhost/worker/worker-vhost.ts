@@ -27,7 +27,7 @@ import type { GuestMemory, MemoryHolder } from '../../memory/guest-memory.js';
 import { RingPlaces } from '../ring-places.js';
 import type { LogFile, Vhost } from '../vhost.js';
 import { PageMarks } from './page-marks.js';
-import type { QueueFault } from './running-queue.js';
+import type { QueueFault, WorkerQueueStats } from './running-queue.js';
 import { type DeviceState, type QueueFile, WorkerQueue } from './worker-queue.js';
 
 /** As the kernel's vhost-net offers, but for addresses that are translated; in order as Linux 6.18. */
@@ -51,7 +51,7 @@ export interface WorkerVhostOptions {
 
 interface WorkerVhostEvents {
   /** A queue stands still, and its error eventfd was signalled: 0 receives, 1 transmits. */
-  fault: [fault: { readonly queue: number; readonly reason: QueueFault }];
+  fault: [fault: { readonly queue: number; readonly reason: QueueFault; readonly error: unknown }];
 }
 
 /**
@@ -65,6 +65,8 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   readonly #device: DeviceState;
   readonly #queues: readonly WorkerQueue[];
   #owned = false;
+  /** Whether the owner is being reset: it can ask for nothing any more. */
+  #leaving = false;
   #closed = false;
   /** Told when the memory changes. */
   readonly #holder: MemoryHolder = {
@@ -83,7 +85,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
       map: undefined,
       marks: undefined,
       logFd: -1,
-      faulted: (queue, reason) => void this.emit('fault', { queue, reason }),
+      faulted: (queue, reason, error) => void this.emit('fault', { queue, reason, error }),
     };
     this.#queues = [0, 1].map((index) => new WorkerQueue(index, this.#device));
   }
@@ -115,8 +117,11 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   /** VHOST_RESET_OWNER: stops every queue and leaves the device as new; it lets go of its memory. */
   async resetOwner(): Promise<void> {
     this.#expectOwner('VHOST_RESET_OWNER');
+    this.#leaving = true;
     await this.#stop();
+    if (this.#closed) return;
     this.#forget();
+    this.#leaving = false;
     this.#owned = false;
   }
 
@@ -233,31 +238,43 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
    */
   setBackend(queue: number, backendFd: number): void | Promise<void> {
     if (backendFd === -1) return this.detachBackend(queue);
-    const one = this.#queue(queue, 'VHOST_NET_SET_BACKEND');
+    const one = this.#startable(queue);
     const refused = (code: string): Error => refusal(code, 'VHOST_NET_SET_BACKEND', queue);
-    const { map, marks, features } = this.#device;
-    const logs = (features & bit(VHOST_F_LOG_ALL)) !== 0n;
-    if (map === undefined || one.addresses === undefined || (logs && marks === undefined))
-      throw refused('EFAULT');
-    this.#places.checkStart(queue);
     const backend = programOf(backendFd) === undefined ? this.#backend(backendFd, refused) : backendFd;
     const start = (): void => {
       try {
-        one.start(backend);
+        // The device may be another by now.
+        this.#startable(queue).start(backend);
       } catch (error) {
         if (backend !== backendFd) undo(() => this.#kernel.descriptor.close(backend));
         throw error;
       }
       this.#places.ring(queue).running = true;
     };
-    return one.running ? one.stop().then(start) : start();
+    return one.replace(start);
+  }
+
+  /** A queue that has all that it takes to run. */
+  #startable(queue: number): WorkerQueue {
+    const one = this.#queue(queue, 'VHOST_NET_SET_BACKEND');
+    const { map, marks, features } = this.#device;
+    const logs = (features & bit(VHOST_F_LOG_ALL)) !== 0n;
+    if (map === undefined || one.addresses === undefined || (logs && marks === undefined))
+      throw refusal('EFAULT', 'VHOST_NET_SET_BACKEND', queue);
+    this.#places.checkStart(queue);
+    return one;
   }
 
   async detachBackend(queue: number): Promise<void> {
     const one = this.#queue(queue, 'VHOST_NET_SET_BACKEND');
     if (this.#device.map === undefined) throw refusal('EFAULT', 'VHOST_NET_SET_BACKEND', queue);
-    await one.stop();
+    await one.replace();
     this.#places.ring(queue).running = false;
+  }
+
+  /** What a queue counted since the device was opened. */
+  stats(queue: number): Readonly<WorkerQueueStats> {
+    return { ...this.#queue(queue, 'stats').stats };
   }
 
   /** Of a queue that runs: when it completes what it is given. */
@@ -277,12 +294,12 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   }
 
   async #stop(): Promise<void> {
-    await Promise.all(this.#queues.map((queue) => queue.stop()));
+    await Promise.all(this.#queues.map((queue) => queue.replace()));
   }
 
   /** Lets go of all that it was told. */
   #forget(): void {
-    for (const queue of this.#queues) queue.close();
+    for (const queue of this.#queues) queue.reset();
     this.#places.reset();
     const device = this.#device;
     device.memory?.drop(this.#holder);
@@ -352,7 +369,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
 
   #expectOwner(request: string, queue?: number): void {
     this.#expectOpen();
-    if (!this.#owned) throw refusal('EPERM', request, queue);
+    if (!this.#owned || this.#leaving) throw refusal('EPERM', request, queue);
   }
 
   #expectOpen(): void {

@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { Turns } from '../../../../lib/vhost/worker/turns.js';
 import { turn } from '../../../support/until.js';
 
+function unexpected(error: unknown): never {
+  throw error;
+}
+
 describe('turns of a queue’s handler', () => {
   it('run at once, and never within themselves', () => {
     const ran: string[] = [];
@@ -9,7 +13,7 @@ describe('turns of a queue’s handler', () => {
       ran.push(`begin ${turns.running}`);
       if (ran.length === 1) turns.now();
       ran.push('end');
-    });
+    }, unexpected);
     turns.now();
     assert.deepEqual(ran, ['begin true', 'end']);
     turns.now();
@@ -21,7 +25,7 @@ describe('turns of a queue’s handler', () => {
     const held = (): number =>
       process.getActiveResourcesInfo().filter((resource) => resource === 'Immediate').length;
     let ran = 0;
-    const turns = new Turns(() => void ran++);
+    const turns = new Turns(() => void ran++, unexpected);
     const before = held();
     turns.later();
     turns.later();
@@ -32,5 +36,20 @@ describe('turns of a queue’s handler', () => {
     turns.stop();
     await turn();
     assert.deepEqual([ran, held() - before], [1, 0]);
+  });
+
+  it('tell of what they throw, and go on', () => {
+    const told: unknown[] = [];
+    let ran = 0;
+    const turns = new Turns(
+      () => {
+        ran++;
+        throw new Error(`turn ${ran}`);
+      },
+      (error) => told.push((error as Error).message),
+    );
+    turns.now();
+    turns.now();
+    assert.deepEqual([told, turns.running], [['turn 1', 'turn 2'], false]);
   });
 });
