@@ -1,29 +1,34 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cacheFolder, withLock } from './cache.mjs';
 import { proofArchive } from './command.mjs';
 import { VmError } from './errors.mjs';
 import { Control, listenPort } from './ports.mjs';
+import { capture } from './programs.mjs';
 import { qemuArguments } from './qemu.mjs';
 import { supervise } from './supervise.mjs';
 
 /** @typedef {'kvm' | 'tcg'} Accel */
-/** @typedef {{accel: Accel, why: string}} Verdict */
-
-// With a KVM that works, the first process speaks after one or two seconds.
-const PROOF_PATIENCE = 15_000;
-/** @type {Verdict} */
-const TOO_LATE = { accel: 'tcg', why: 'it did not start in time' };
-
+/** @typedef {{accel: Accel, why: string, until?: number}} Verdict `until` in milliseconds of the epoch, where it ends */
+/** @typedef {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory' | 'server'>} Candidate */
 /**
- * @returns {Promise<boolean>} whether /dev/kvm is there for us at all
+ * @typedef {object} Proof
+ * @property {string} device
+ * @property {number} patience in milliseconds
  */
-async function hasKvm() {
-  return access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+
+/** @type {Proof} with a KVM that works, the first process speaks after one or two seconds */
+const PROOF = { device: '/dev/kvm', patience: 15_000 };
+/** Milliseconds for which a start that came too late counts: the machine may have been busy. */
+const SLOW_COUNTS = 24 * 3600 * 1000;
+
+/** @param {string} device @returns {Promise<boolean>} whether it is there for us at all */
+async function opens(device) {
+  return access(device, constants.R_OK | constants.W_OK).then(
     () => true,
     () => false,
   );
@@ -34,13 +39,14 @@ async function hasKvm() {
  * started proves it. The answer is kept for as long as machine, QEMU and kernel stay what they are.
  *
  * @param {'auto' | Accel} wanted
- * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory' | 'server'>} boot
+ * @param {Candidate} boot
  * @param {string} folder the run's own folder
+ * @param {Proof} [proof]
  * @returns {Promise<Accel>}
  */
-export async function chooseAccel(wanted, boot, folder) {
+export async function chooseAccel(wanted, boot, folder, proof = PROOF) {
   if (wanted === 'tcg') return 'tcg';
-  const there = await hasKvm();
+  const there = await opens(proof.device);
   if (wanted === 'kvm') {
     if (there) return 'kvm';
     throw new VmError(
@@ -50,12 +56,14 @@ export async function chooseAccel(wanted, boot, folder) {
   }
   if (!there) return 'tcg';
   const file = join(cacheFolder(), 'accel.json');
-  const key = machineKey(boot);
+  const key = await machineKey(boot);
   const kept = (await readVerdicts(file))[key];
   if (kept) return kept.accel;
   return withLock('accel', async () => {
     const verdicts = await readVerdicts(file);
-    const verdict = verdicts[key] ?? (await prove(boot, folder));
+    const verdict = verdicts[key] ?? (await prove(boot, folder, proof));
+    if (verdict.accel === 'tcg') boot.say(`KVM does not run a VM here (${verdict.why}); it is emulated`);
+    await mkdir(dirname(file), { recursive: true });
     const draft = `${file}.${process.pid}`;
     await writeFile(draft, `${JSON.stringify({ ...verdicts, [key]: verdict }, null, 2)}\n`);
     await rename(draft, file);
@@ -65,20 +73,24 @@ export async function chooseAccel(wanted, boot, folder) {
 
 /**
  * @param {{qemu: string, kernel: {version: string}}} boot
- * @returns {string}
+ * @returns {Promise<string>}
  */
-function machineKey({ qemu, kernel }) {
-  const facts = [release(), cpus()[0]?.model, qemu, kernel.version];
+async function machineKey({ qemu, kernel }) {
+  const { stdout: version } = await capture(qemu, ['--version']);
+  const facts = [release(), cpus()[0]?.model, qemu, version, kernel.version];
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 16);
 }
 
 /**
  * @param {string} file
- * @returns {Promise<Record<string, Verdict>>}
+ * @returns {Promise<Record<string, Verdict>>} those that still count
  */
 async function readVerdicts(file) {
   try {
-    return JSON.parse(await readFile(file, 'utf8'));
+    const all = Object.entries(
+      /** @type {Record<string, Verdict>} */ (JSON.parse(await readFile(file, 'utf8'))),
+    );
+    return Object.fromEntries(all.filter(([, { until = Number.POSITIVE_INFINITY }]) => Date.now() < until));
   } catch {
     // None yet, or spoilt: it is proved anew.
     return {};
@@ -86,11 +98,12 @@ async function readVerdicts(file) {
 }
 
 /**
- * @param {Omit<import('./machine.mjs').Boot, 'accel' | 'cpus' | 'memory' | 'server'>} boot
+ * @param {Candidate} boot
  * @param {string} folder
+ * @param {Proof} proof
  * @returns {Promise<Verdict>}
  */
-async function prove({ kernel, initrd: base, qemu, say }, folder) {
+async function prove({ kernel, initrd: base, qemu, say }, folder, { patience }) {
   say('trying KVM');
   const initrd = join(folder, 'proof-initrd');
   await writeFile(initrd, Buffer.concat([await readFile(base), proofArchive()]));
@@ -121,7 +134,13 @@ async function prove({ kernel, initrd: base, qemu, say }, folder) {
         accel: /** @type {const} */ ('tcg'),
         why: `QEMU ended: ${how}; ${trial.said()}`,
       })),
-      sleep(PROOF_PATIENCE, TOO_LATE, { signal: deadline.signal }).catch(() => TOO_LATE),
+      sleep(patience, undefined, { signal: deadline.signal })
+        .catch(() => {})
+        .then(() => ({
+          accel: /** @type {const} */ ('tcg'),
+          why: `it did not start within ${patience / 1000} s`,
+          until: Date.now() + SLOW_COUNTS,
+        })),
     ]);
   } finally {
     deadline.abort();

@@ -7,6 +7,7 @@ import { CAP_NET_ADMIN, hasCapability } from '../../../scripts/vm/host.mjs';
 import { findKernel, imageVersion, kernelPackages } from '../../../scripts/vm/kernel.mjs';
 import { needPrograms, packageOf } from '../../../scripts/vm/packages.mjs';
 import { completePath, findProgram } from '../../../scripts/vm/programs.mjs';
+import { programsFor } from '../../../scripts/vm/run.mjs';
 
 const silent = () => {};
 
@@ -22,6 +23,25 @@ describe('vm packages', () => {
     assert.match((await findProgram('sh')) ?? '', /\/sh$/);
     assert.equal(await findProgram('no-such-program-at-all'), undefined);
     await needPrograms(['sh', 'node'], () => assert.fail('nothing to install'));
+  });
+
+  it('are named in one command where they are not this user’s to install', async () => {
+    const { getuid, env } = process;
+    process.getuid = () => 1000;
+    // Nothing at all is installed.
+    process.env = { ...env, PATH: '/nowhere' };
+    try {
+      const programs = await programsFor({ vm: true, needs: ['no-such-program', 'no-such-other'] });
+      await assert.rejects(needPrograms(programs, silent), {
+        code: 'ERR_VM_PACKAGE',
+        message: /Run: sudo sh -c 'apt-get update && apt-get install .* no-such-program no-such-other/,
+      });
+      for (const program of ['no-such-program', 'qemu-system-x86_64', 'unshare', 'setpriv'])
+        assert(programs.includes(program), program);
+    } finally {
+      process.env = env;
+      if (getuid) process.getuid = getuid;
+    }
   });
 
   it('search the folders of the system as well', () => {
