@@ -1,13 +1,13 @@
 import { BenchError, Contender } from './contender.mjs';
-import { medianCpu, takeTurns } from './duel.mjs';
+import { countCalls, medianCpu, takeTurns } from './duel.mjs';
 import { Taps } from './network.mjs';
 import { median, ratios } from './ratios.mjs';
-import { countCalls } from './system-calls.mjs';
 
 /** The friendly tier must reach this much of what the ring tier must. */
 const FRIENDLY_PART = 0.7;
 
 /** @typedef {import('./duel.mjs').Turn} Turn */
+/** @typedef {import('./duel.mjs').ByThread} ByThread */
 /**
  * @typedef {object} Entry a contender of a work
  * @property {string} name for ours the tier, for a peer its name
@@ -24,8 +24,7 @@ const FRIENDLY_PART = 0.7;
  * @property {boolean} [less] less is better, and a goal is the most allowed
  * @property {Entry[]} entries
  * @property {Facet[]} [facets] where a turn has several values: a row for each
- * @property {boolean} [calls] count system calls; default true
- * @property {(contender: Contender, seconds: number) => Promise<Turn>} measure
+ * @property {import('./duel.mjs').Measure} measure
  * @property {(tap: string) => Promise<void>} [prepare] a tap before its program starts
  */
 /** @typedef {{key: string, word: string, goals?: boolean}} Facet `word` joins the work's name; `goals` if they are its */
@@ -42,14 +41,27 @@ const FRIENDLY_PART = 0.7;
  * @property {boolean} less
  * @property {boolean | null} reached
  * @property {number} pairs
- * @property {{ours: Record<string, number>, theirs: Record<string, number>}} cpu
- * @property {{ours?: Record<string, number> | undefined, theirs?: Record<string, number> | undefined}} syscalls
+ * @property {{ours: ByThread, theirs: ByThread}} cpu null where no thread of a contender tells
+ * @property {{ours: ByThread, theirs: ByThread}} syscalls null where nobody could count them
+ * @property {{ours: number | null, theirs: number | null}} dropped of the frames offered, the share that found no room
  */
 /** @typedef {{pairs: number, seconds: number, peers: string[], say: (message: string) => void, limit: string}} Context */
 
-/** Whether a peer is to run, by the words that name peers. @param {string} peer @param {string[]} words */
-export function isWanted(peer, words) {
-  return words.length === 0 || words.some((word) => peer.includes(word));
+/** Whether a name is asked for: by one of the words, or by none at all. @param {string} name @param {string[]} words */
+export function isWanted(name, words) {
+  return words.length === 0 || words.some((word) => name.includes(word));
+}
+
+/**
+ * Ours and the peers that are asked for; none where no peer is.
+ *
+ * @template {{name: string, ours?: boolean}} T
+ * @param {T[]} entries
+ * @param {string[]} peers
+ */
+export function wantedEntries(entries, peers) {
+  const wanted = entries.filter(({ ours, name }) => ours || isWanted(name, peers));
+  return wanted.every(({ ours }) => ours) ? [] : wanted;
 }
 
 /**
@@ -60,8 +72,8 @@ export function isWanted(peer, words) {
  * @returns {Promise<Row[]>}
  */
 export async function compare(work, context) {
-  const entries = work.entries.filter(({ ours, name }) => ours || isWanted(name, context.peers));
-  if (entries.every(({ ours }) => ours) && work.entries.some(({ ours }) => !ours)) return [];
+  const entries = wantedEntries(work.entries, context.peers);
+  if (entries.length === 0) return [];
   const taps = new Taps();
   /** @type {Contender[]} */
   const contenders = [];
@@ -77,7 +89,7 @@ export async function compare(work, context) {
     }
     const say = (/** @type {string} */ message) => context.say(`${work.name}: ${message}`);
     const turns = await takeTurns(contenders, work.measure, { ...context, say });
-    const calls = work.calls === false ? [] : await callsPerMillion(work, contenders, say);
+    const calls = await countCalls(contenders, work.measure, say);
     return facetsOf(work, entries, turns).flatMap((facet) =>
       makeRows(facet.work, facet.entries, facet.turns, calls),
     );
@@ -94,39 +106,22 @@ function facetsOf(work, entries, turns) {
   return facets.map(({ key, word, goals = false }) => ({
     work: { ...work, name: `${work.name}, ${word}` },
     entries: goals ? entries : entries.map(({ goal, ...entry }) => entry),
-    turns: turns.map((all) => all.map((turn) => ({ ...turn, value: turn.facets?.[key] ?? Number.NaN }))),
+    turns: turns.map((all) => all.map((turn) => ({ ...turn, value: facet(turn, key) }))),
   }));
 }
 
-/** @param {Work} work @param {Contender[]} contenders @param {(message: string) => void} say */
-async function callsPerMillion(work, contenders, say) {
-  /** @type {(Record<string, number> | undefined)[]} */
-  const all = [];
-  for (const contender of contenders) {
-    say(`counting system calls of ${contender.name}`);
-    contender.resume();
-    let frames = 0;
-    const calls = await countCalls(contender.pid, async () => {
-      const turn = await work.measure(contender, 1);
-      frames = turn.frames ?? 0;
-    });
-    contender.pause();
-    all.push(
-      calls && frames > 0
-        ? Object.fromEntries(
-            Object.entries(calls).map(([name, count]) => [name, Math.round((count / frames) * 1e6)]),
-          )
-        : undefined,
-    );
-  }
-  return all;
+/** @param {Turn} turn @param {string} key */
+function facet({ facets }, key) {
+  const value = facets?.[key];
+  if (!(Number(value) >= 0)) throw new BenchError(`a turn has no ${key}: ${JSON.stringify(facets)}`);
+  return Number(value);
 }
 
 /**
  * @param {Pick<Work, 'name' | 'unit' | 'less'>} work
  * @param {Pick<Entry, 'name' | 'ours' | 'goal'>[]} entries
  * @param {Turn[][]} turns
- * @param {(Record<string, number> | undefined)[]} calls
+ * @param {(ByThread | undefined)[]} calls
  * @returns {Row[]}
  */
 export function makeRows({ name, unit, less = false }, entries, turns, calls = []) {
@@ -152,7 +147,8 @@ export function makeRows({ name, unit, less = false }, entries, turns, calls = [
         reached: wanted === null ? null : less ? ratio.median <= wanted : ratio.median >= wanted,
         pairs: a.length,
         cpu: { ours: medianCpu(a), theirs: medianCpu(b) },
-        syscalls: { ours: calls[mine], theirs: calls[other] },
+        syscalls: { ours: calls[mine] ?? null, theirs: calls[other] ?? null },
+        dropped: { ours: medianDropped(a), theirs: medianDropped(b) },
       });
     }
   }
@@ -164,6 +160,12 @@ export function makeRows({ name, unit, less = false }, entries, turns, calls = [
 function goalOf(tier, goal, less) {
   if (!tier.startsWith('friendly')) return goal;
   return Number((less ? goal / FRIENDLY_PART : goal * FRIENDLY_PART).toFixed(3));
+}
+
+/** @param {Turn[]} turns */
+function medianDropped(turns) {
+  const shares = turns.flatMap(({ dropped }) => dropped ?? []);
+  return shares.length === 0 ? null : median(shares);
 }
 
 /** @param {Turn} turn */

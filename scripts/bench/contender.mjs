@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { threadStates, threadTimes } from './process-counters.mjs';
+import { threadCalls } from './system-calls.mjs';
 
 /** A program that could not do its part; no row is filled without it. */
 export class BenchError extends Error {}
@@ -13,16 +14,25 @@ export class BenchError extends Error {}
  * @property {string[]} command
  * @property {string} tap the interface it drives
  * @property {RegExp} [ready] what it prints when it runs; default "ready"
+ * @property {boolean} [inKernel] what is measured runs in no thread of the program
+ */
+/**
+ * @typedef {object} Spent
+ * @property {Map<string, number>} cpu seconds of processor time, by thread name
+ * @property {Map<string, number>} calls system calls, by thread name; empty while nobody counts them
  */
 
 /** A program under measurement: started once, stopped in its tracks while it is not its turn. */
 export class Contender {
   /** @param {ContenderOptions} options */
-  constructor({ name, command, tap, ready = /^ready/m }) {
+  constructor({ name, command, tap, ready = /^ready/m, inKernel = false }) {
     this.name = name;
     this.tap = tap;
     this.command = command;
     this.ready = ready;
+    this.inKernel = inKernel;
+    /** Whether its system calls are being counted. */
+    this.counted = false;
     this.output = '';
     /** @type {import('node:child_process').ChildProcess | undefined} */
     this.process = undefined;
@@ -54,12 +64,17 @@ export class Contender {
     }
   }
 
-  /** Asks a program that measures by itself for one measurement. @param {string} request @returns {Promise<any>} */
-  async ask(request) {
+  /**
+   * Asks a program that measures by itself for one measurement.
+   *
+   * @param {string} request
+   * @param {number} [patience] in milliseconds
+   * @returns {Promise<any>}
+   */
+  async ask(request, patience = 120_000) {
     const { process: child, lines } = this;
     if (!child?.stdin || !lines) throw this.failure('was not started');
-    const patience = AbortSignal.timeout(120_000);
-    const answer = once(lines, 'line', { signal: patience });
+    const answer = once(lines, 'line', { signal: AbortSignal.timeout(patience) });
     child.stdin.write(`${request}\n`);
     try {
       return JSON.parse((await answer)[0]);
@@ -76,9 +91,11 @@ export class Contender {
     this.#signal('SIGCONT');
   }
 
-  /** Seconds of processor time by thread name so far. */
-  times() {
-    return threadTimes(this.pid);
+  /** What it has cost so far; null where its threads do not tell. @returns {Spent | null} */
+  spent() {
+    this.mustRun();
+    if (this.inKernel) return null;
+    return { cpu: threadTimes(this.pid), calls: this.counted ? threadCalls(this.pid) : new Map() };
   }
 
   mustRun() {

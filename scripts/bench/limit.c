@@ -1,13 +1,14 @@
 /*
  * The plainest fast driver of /dev/vhost-net: what the device can do when nearly nothing is asked of the driver.
- * All buffers are posted for ever, nothing is checked, nothing is counted but frames, and the loop never sleeps.
+ * All buffers are posted for ever, nothing is checked, nothing is counted but frames, and the loop never sleeps but
+ * where it says so.
  *
- *   limit tx TAP SIZE        sends frames of SIZE bytes, all the same
+ *   limit tx TAP HEX         sends the frame HEX again and again
  *   limit rx TAP             receives
  *   limit swap TAP           sends back what it receives, addresses swapped
  *   limit echo TAP HEX [US]  for each line of seconds on the standard input: sends the frame HEX, waits for the
- *                            answer, and so on; prints the percentiles of the round trip. The device polls for US
- *                            microseconds before it sleeps
+ *                            answer, and so on; prints the percentiles of the round trip. It polls, and the device
+ *                            for US microseconds; without US it sleeps until the device calls
  *
  * Prints "ready" once the device runs; `limit open TAP` prints the milliseconds until then and ends.
  */
@@ -37,7 +38,7 @@ struct queue {
   uint16_t available;
   uint16_t used;
   int kick;
-  uint64_t kicks;
+  int call;
   unsigned char *buffers;
 };
 
@@ -65,6 +66,13 @@ static void lay_out(struct queue *queue, size_t offset, int writable) {
     queue->ring.desc[i].len = BUFFER;
     queue->ring.desc[i].flags = writable ? VRING_DESC_F_WRITE : 0;
   }
+}
+
+/* The device calls when it has returned the chain at `after` places from here; at -1, as good as never. */
+static void ask_for_call(struct queue *queue, int after) {
+  uint16_t event = (uint16_t)(queue->used + after);
+  memcpy(&vring_used_event(&queue->ring), &event, sizeof event);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static void start(const char *tap) {
@@ -103,12 +111,16 @@ static void start(const char *tap) {
         .used_user_addr = (uintptr_t)queue->ring.used,
     };
     queue->kick = check(eventfd(0, 0), "eventfd");
+    queue->call = check(eventfd(0, 0), "eventfd");
     struct vhost_vring_file kick = {.index = i, .fd = queue->kick};
+    struct vhost_vring_file call = {.index = i, .fd = queue->call};
     struct vhost_vring_file backend = {.index = i, .fd = tun};
     check(ioctl(vhost, VHOST_SET_VRING_NUM, &size), "VHOST_SET_VRING_NUM");
     check(ioctl(vhost, VHOST_SET_VRING_BASE, &base), "VHOST_SET_VRING_BASE");
     check(ioctl(vhost, VHOST_SET_VRING_ADDR, &place), "VHOST_SET_VRING_ADDR");
     check(ioctl(vhost, VHOST_SET_VRING_KICK, &kick), "VHOST_SET_VRING_KICK");
+    check(ioctl(vhost, VHOST_SET_VRING_CALL, &call), "VHOST_SET_VRING_CALL");
+    ask_for_call(queue, -1);
     check(ioctl(vhost, VHOST_NET_SET_BACKEND, &backend), "VHOST_NET_SET_BACKEND");
   }
 }
@@ -126,7 +138,6 @@ static void publish(struct queue *queue) {
   memcpy(&event, &vring_avail_event(&queue->ring), sizeof event);
   if (!vring_need_event(event, queue->available, before)) return;
   uint64_t one = 1;
-  queue->kicks++;
   if (write(queue->kick, &one, sizeof one) < 0) check(-1, "kick");
 }
 
@@ -153,12 +164,19 @@ static void circulate(struct queue *queue) {
   }
 }
 
-static void transmit(unsigned size) {
-  static const unsigned char addresses[] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 3, 0x88, 0xb5};
-  for (int i = 0; i < SIZE; i++) {
-    memcpy(queues[TX].buffers + i * BUFFER + HEADER, addresses, sizeof addresses);
-    queues[TX].ring.desc[i].len = HEADER + size;
+/* Puts the frame, in hexadecimal, into a transmit buffer. */
+static void fill(int buffer, const char *hex) {
+  size_t length = strlen(hex) / 2;
+  for (size_t i = 0; i < length; i++) {
+    unsigned byte;
+    sscanf(hex + 2 * i, "%2x", &byte);
+    queues[TX].buffers[buffer * BUFFER + HEADER + i] = (unsigned char)byte;
   }
+  queues[TX].ring.desc[buffer].len = (uint32_t)(HEADER + length);
+}
+
+static void transmit(const char *hex) {
+  for (int i = 0; i < SIZE; i++) fill(i, hex);
   post_all(&queues[TX]);
   circulate(&queues[TX]);
 }
@@ -216,16 +234,18 @@ static void busy_poll(unsigned microseconds) {
   }
 }
 
-static void echo(const char *hex) {
+/* Waits for the next chain of a queue, asleep. */
+static void sleep_until_call(struct queue *queue) {
+  ask_for_call(queue, 0);
+  uint64_t calls;
+  if (arrived(queue) == 0 && read(queue->call, &calls, sizeof calls) < 0) check(-1, "call");
+  ask_for_call(queue, -1);
+}
+
+static void echo(const char *hex, int sleeps) {
   enum { MOST = 1 << 20 };
   uint32_t *times = malloc(MOST * sizeof *times);
-  size_t length = strlen(hex) / 2;
-  for (size_t i = 0; i < length; i++) {
-    unsigned byte;
-    sscanf(hex + 2 * i, "%2x", &byte);
-    queues[TX].buffers[HEADER + i] = (unsigned char)byte;
-  }
-  queues[TX].ring.desc[0].len = (uint32_t)(HEADER + length);
+  fill(0, hex);
   double seconds;
   while (scanf("%lf", &seconds) == 1) {
     uint64_t end = nanoseconds() + (uint64_t)(seconds * 1e9);
@@ -235,8 +255,10 @@ static void echo(const char *hex) {
       if (sent > end) break;
       offer(&queues[TX], 0);
       publish(&queues[TX]);
-      while (!take_answer(&queues[RX]))
+      while (!take_answer(&queues[RX])) {
+        if (sleeps) sleep_until_call(&queues[RX]);
         if (nanoseconds() - sent > 5000000000u) check((errno = ETIMEDOUT, -1), "no answer");
+      }
       times[count++] = (uint32_t)(nanoseconds() - sent);
       publish(&queues[RX]);
       while (arrived(&queues[TX]) == 0);
@@ -261,10 +283,10 @@ int main(int argc, char **argv) {
   }
   puts("ready");
   fflush(stdout);
-  if (strcmp(work, "tx") == 0 && argc == 4) transmit((unsigned)atoi(argv[3]));
+  if (strcmp(work, "tx") == 0 && argc == 4) transmit(argv[3]);
   if (strcmp(work, "rx") == 0) circulate(&queues[RX]);
   if (strcmp(work, "swap") == 0) swap();
   if (strcmp(work, "echo") == 0 && argc == 5) busy_poll((unsigned)atoi(argv[4]));
-  if (strcmp(work, "echo") == 0 && argc >= 4) echo(argv[3]);
+  if (strcmp(work, "echo") == 0 && argc >= 4) echo(argv[3], argc == 4);
   return 2;
 }

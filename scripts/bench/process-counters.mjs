@@ -4,18 +4,30 @@ import { readdirSync, readFileSync } from 'node:fs';
 const TICKS = 100;
 
 /**
- * Processor time of a process by the name of its threads; threads of one name are added up. The kernel's worker is a
- * thread of the process that owns the device.
+ * The threads of a process, by the number of each; those are left out that end meanwhile. The kernel's worker is a thread
+ * of the process that owns the device.
+ *
+ * @param {number} pid
+ * @param {string} file of each, in its folder of proc(5)
+ */
+export function* threads(pid, file) {
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const stat = read(`/proc/${pid}/task/${task}/stat`);
+    const text = read(`/proc/${pid}/task/${task}/${file}`);
+    const name = threadName(stat);
+    if (name !== undefined && text !== '') yield { task, name, text };
+  }
+}
+
+/**
+ * Processor time of a process by the name of its threads; threads of one name are added up.
  *
  * @param {number} pid
  * @returns {Map<string, number>} seconds
  */
 export function threadTimes(pid) {
   const times = new Map();
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    const text = read(`/proc/${pid}/task/${task}/stat`);
-    const name = threadName(text);
-    if (name === undefined) continue;
+  for (const { name, text } of threads(pid, 'stat')) {
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const seconds = (Number(fields[11]) + Number(fields[12])) / TICKS;
     times.set(name, (times.get(name) ?? 0) + seconds);
@@ -24,24 +36,22 @@ export function threadTimes(pid) {
 }
 
 /**
- * How often the threads of a process have gone to sleep of their own accord.
+ * How often the threads of a process have gone to sleep of their own accord, and how long they ran, to the nanosecond.
  *
  * @param {number} pid
  */
-export function sleeps(pid) {
-  let total = 0;
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    const found = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(read(`/proc/${pid}/task/${task}/status`));
-    total += Number(found?.[1] ?? 0);
-  }
-  return total;
+export function activity(pid) {
+  let wakeups = 0;
+  let seconds = 0;
+  for (const { text } of threads(pid, 'status'))
+    wakeups += Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(text)?.[1] ?? 0);
+  for (const { text } of threads(pid, 'schedstat')) seconds += Number(text.split(' ')[0]) / 1e9;
+  return { wakeups, seconds };
 }
 
 /** What each thread is at, for a message. @param {number} pid */
 export function threadStates(pid) {
-  return readdirSync(`/proc/${pid}/task`)
-    .map((task) => read(`/proc/${pid}/task/${task}/stat`).split(' ').slice(1, 3).join(' '))
-    .join(', ');
+  return [...threads(pid, 'stat')].map(({ text }) => text.split(' ').slice(1, 3).join(' ')).join(', ');
 }
 
 /** @param {string} stat of a thread */

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { BenchError } from './contender.mjs';
@@ -30,13 +31,10 @@ function node(path, args) {
   return [process.execPath, fileURLToPath(new URL(path, import.meta.url)), ...args.map(String)];
 }
 
-/** The forwarding modes of testpmd that works use; the peer is named `testpmd` and its mode. */
-export const TESTPMD_MODES = /** @type {const} */ (['txonly', 'rxonly', 'macswap', 'io']);
-
 /**
  * dpdk-testpmd on virtio-user over /dev/vhost-net, one port for each tap.
  *
- * @param {(typeof TESTPMD_MODES)[number]} mode its forwarding mode
+ * @param {'txonly' | 'rxonly' | 'macswap' | 'io'} mode its forwarding mode
  * @param {string[]} taps
  * @param {...string} more of its options
  */
@@ -44,14 +42,15 @@ export function testpmd(mode, taps, ...more) {
   const devices = taps.map(
     (tap, i) => `--vdev=virtio_user${i},path=/dev/vhost-net,queue_size=256,iface=${tap}`,
   );
+  const all = `0-${availableParallelism() - 1}`;
   const environment = ['--no-huge', '-m', '256', '--no-pci', '--no-telemetry', '--iova-mode=va'];
   return [
     // What it prints tells when it runs; to a pipe it would come late.
     'stdbuf',
     '-oL',
     'dpdk-testpmd',
-    // Each thread may run on either processor, so that it need not share one with the worker or the source.
-    '--lcores=0@(0-1),1@(0-1)',
+    // Each thread may run on any processor, as those of every contender.
+    `--lcores=0@(${all}),1@(${all})`,
     `--file-prefix=${taps.join('-')}`,
     ...environment,
     ...devices,

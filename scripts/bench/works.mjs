@@ -1,4 +1,4 @@
-import { compare } from './compare.mjs';
+import { compare, isWanted } from './compare.mjs';
 import { heap, idle, opening } from './works/alone.mjs';
 import { echo } from './works/echo.mjs';
 import { inFlight } from './works/in-flight.mjs';
@@ -11,15 +11,16 @@ import { trickle } from './works/trickle.mjs';
 import { uso } from './works/uso.mjs';
 import { worker } from './works/worker.mjs';
 
-/** @typedef {{name: string, run: (context: import('./compare.mjs').Context) => Promise<import('./compare.mjs').Row[]>}} Runnable */
-
+/** @typedef {import('./compare.mjs').Context} Context */
 /**
- * The works, in the order of the table; those whose names contain one of the words asked for.
- *
- * @param {import('./compare.mjs').Context & {works: string[]}} context
- * @returns {Runnable[]}
+ * @typedef {object} Runnable
+ * @property {string} name
+ * @property {string[]} peers those that ours is compared with; none where it stands alone
+ * @property {(context: Context) => Promise<import('./compare.mjs').Row[]>} run
  */
-export function works({ works: words, limit }) {
+
+/** All works, in the order of the table. @param {string} limit the program of limit.c @returns {Runnable[]} */
+export function works(limit) {
   const compared = [
     transmit(60, limit),
     transmit(1514, limit),
@@ -34,16 +35,48 @@ export function works({ works: words, limit }) {
     queuePairs(),
     inFlight(),
   ];
-  /** @type {Runnable[]} */
-  const all = [
+  return [
     ...compared.map((work) => ({
       name: work.name,
-      run: (/** @type {import('./compare.mjs').Context} */ context) => compare(work, context),
+      peers: work.entries.flatMap(({ ours, name }) => (ours ? [] : name)),
+      run: (/** @type {Context} */ context) => compare(work, context),
     })),
     tcp,
     heap,
     idle,
     opening(limit),
   ];
-  return words.length === 0 ? all : all.filter(({ name }) => words.some((word) => name.includes(word)));
+}
+
+/** Words that choose nothing; `known` is what there is to choose from. */
+export class UnknownWords extends Error {
+  /** @param {string} what @param {string[]} words @param {string[]} known */
+  constructor(what, words, known) {
+    super(`no ${what} is named ${words.join('; ')}; there are: ${[...new Set(known)].join('; ')}`);
+  }
+}
+
+/**
+ * The works whose names contain one of the words, and which have one of the peers; where peers are named, none that has
+ * no peer.
+ *
+ * @param {Runnable[]} all
+ * @param {{works: string[], peers: string[]}} words
+ * @throws {UnknownWords} where a word chooses nothing
+ */
+export function chosen(all, { works: names, peers }) {
+  const unknown = names.filter((word) => !all.some(({ name }) => name.includes(word)));
+  if (unknown.length > 0)
+    throw new UnknownWords(
+      'work',
+      unknown,
+      all.map(({ name }) => name),
+    );
+  const named = all.filter(({ name }) => isWanted(name, names));
+  const known = named.flatMap((work) => work.peers);
+  const strange = peers.filter((word) => !known.some((peer) => peer.includes(word)));
+  if (strange.length > 0) throw new UnknownWords('peer of these works', strange, known);
+  return peers.length === 0
+    ? named
+    : named.filter((work) => work.peers.some((peer) => isWanted(peer, peers)));
 }

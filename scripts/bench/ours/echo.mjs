@@ -31,9 +31,13 @@ function takeAnswer() {
   return answered;
 }
 
-await answerWithTrips(async () => {
-  send();
-  while (!takeAnswer()) await rx.ready();
-  rx.refill();
-  tx.reap();
-});
+await answerWithTrips(
+  async () => {
+    send();
+    while (!takeAnswer()) await rx.ready();
+  },
+  () => {
+    rx.refill();
+    tx.reap();
+  },
+);

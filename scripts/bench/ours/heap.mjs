@@ -1,42 +1,60 @@
-// What a million frames at the ring tier leave on the heap: heap.mjs TAP. Prints bytes, and collections in between.
+// What a million frames at the ring tier allocate: heap.mjs transmit|receive TAP. Once a line comes, measures and prints the
+// bytes, and the collections meanwhile.
+import { once } from 'node:events';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { HEADER_SIZE, Nic } from 'vhost-net';
+import { udpFrame } from '../udp-frame.mjs';
 
-const [tap = 'tap0'] = process.argv.slice(2);
+const WARM_UP = 200_000;
+const FRAMES = 1_000_000;
+const [way = 'transmit', tap = 'tap0'] = process.argv.slice(2);
 const nic = await Nic.open({ tap, queueSize: 256 });
-const { tx } = nic;
-const { pool } = tx;
-const frame = new Uint8Array(HEADER_SIZE + 60);
-frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 3, 0x88, 0xb5], HEADER_SIZE);
+const { tx, rx, pool } = nic;
+const frame = Buffer.concat([Buffer.alloc(HEADER_SIZE), udpFrame(60)]);
 
 /** @param {number} frames */
-function send(frames) {
+function transmit(frames) {
   for (let sent = 0; sent < frames; ) {
     tx.reap();
-    let room = tx.ring.free;
-    if (room === 0) continue;
-    for (; room > 0; room--, sent++) {
+    const room = Math.min(tx.ring.free, frames - sent);
+    for (let i = 0; i < room; i++) {
       const buffer = pool.lease();
       pool.bytes.set(frame, pool.offset(buffer));
       pool.length[buffer] = frame.length;
       tx.post(buffer);
     }
-    tx.flush();
+    if (room > 0) tx.flush();
+    sent += room;
+  }
+}
+
+/** @param {number} frames */
+function receive(frames) {
+  for (let received = 0; received < frames; ) {
+    const count = rx.reap();
+    for (let i = 0; i < count; i++) pool.releaseFrame(rx.frames[i] ?? 0);
+    if (count > 0) rx.refill();
+    received += count;
   }
 }
 
 let collections = 0;
-new PerformanceObserver((list) => {
+const observer = new PerformanceObserver((list) => {
   collections += list.getEntries().length;
-}).observe({ entryTypes: ['gc'] });
+});
+observer.observe({ entryTypes: ['gc'] });
+/** Collections are told in a later turn of the loop. */
+const told = () => new Promise((resolve) => setTimeout(resolve, 200));
 
-const FRAMES = 200_000;
-send(FRAMES);
-await new Promise((resolve) => setTimeout(resolve, 200));
+console.log('ready');
+await once(process.stdin, 'data');
+const move = way === 'transmit' ? transmit : receive;
+move(WARM_UP);
+await told();
 collections = 0;
 const before = process.memoryUsage().heapUsed;
-send(FRAMES);
+move(FRAMES);
 const bytes = process.memoryUsage().heapUsed - before;
-await new Promise((resolve) => setTimeout(resolve, 200));
-console.log(JSON.stringify({ bytes: Math.round((bytes / FRAMES) * 1e6), collections }));
+await told();
+console.log(JSON.stringify({ bytes, collections }));
 await nic.close();

@@ -1,7 +1,9 @@
-// A Nic that nothing happens on: idle.mjs TAP.
+// A Nic that nothing happens on: idle.mjs TAP TIER.
 import { Nic } from 'vhost-net';
 
-const [tap = 'tap0'] = process.argv.slice(2);
+const [tap = 'tap0', tier = 'ring'] = process.argv.slice(2);
 const nic = await Nic.open({ tap });
 console.log('ready');
-for await (const batch of nic.receive()) console.log(batch.length);
+if (tier === 'ring') await nic.rx.ready();
+else for await (const batch of nic.receive()) console.log(batch.length);
+throw new Error('something was received');

@@ -1,6 +1,7 @@
 // The ring tier at full speed: transmit.mjs TAP SIZE [PAIRS] [IN_FLIGHT] sends frames of SIZE bytes until it is ended, on
 // PAIRS queue pairs, with at most IN_FLIGHT of them in flight on each.
 import { HEADER_SIZE, Nic } from 'vhost-net';
+import { udpFrame } from '../udp-frame.mjs';
 
 const [tap = 'tap0', size = '60', pairs = '1', inFlight = '256'] = process.argv.slice(2);
 const most = Number(inFlight);
@@ -11,8 +12,7 @@ const nic = await Nic.open({
 });
 const { pool } = nic;
 
-const frame = new Uint8Array(HEADER_SIZE + Number(size));
-frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 3, 0x88, 0xb5], HEADER_SIZE);
+const frame = Buffer.concat([Buffer.alloc(HEADER_SIZE), udpFrame(Number(size))]);
 
 /** @param {import('vhost-net').TransmitQueue} tx */
 function fill(tx) {

@@ -1,10 +1,10 @@
 // UDP to a tap as super-frames that the kernel cuts, or as ordinary frames: uso.mjs TAP SEGMENTS. The ring tier; a
 // super-frame lies in one long buffer.
 import { HEADER_SIZE, Nic } from 'vhost-net';
-import { HEADERS, SEGMENT, UDP_CHECKSUM, UDP_START, udpFrame } from '../udp-segments.mjs';
+import { HEADERS, SEGMENT, UDP_CHECKSUM, UDP_START, udpFrame } from '../udp-frame.mjs';
 
 const [tap = 'tap0', segments = '44'] = process.argv.slice(2);
-const frame = udpFrame(Number(segments));
+const frame = udpFrame(HEADERS + SEGMENT * Number(segments));
 const template = Buffer.concat([Buffer.alloc(HEADER_SIZE), frame]);
 const bufferSize = template.length;
 const nic = await Nic.open({ tap: { name: tap, offloads: true }, queueSize: 256, bufferSize });

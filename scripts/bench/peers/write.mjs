@@ -1,11 +1,12 @@
-// What Node does without vhost and without blocking: write.mjs TAP SIZE writes with fs.write, one frame at a time.
+// What Node does without vhost and without blocking: write.mjs TAP SIZE AT_ONCE writes with fs.write, one frame at a time, or
+// several where their order does not matter.
 import { write } from 'node:fs';
+import { udpFrame } from '../udp-frame.mjs';
 import { openTapDescriptor } from './open-tap.mjs';
 
-const [tap = 'tap0', size = '60'] = process.argv.slice(2);
+const [tap = 'tap0', size = '60', atOnce = '1'] = process.argv.slice(2);
 const { fd, header } = openTapDescriptor(tap);
-const frame = new Uint8Array(header + Number(size));
-frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 3, 0x88, 0xb5], header);
+const frame = Buffer.concat([Buffer.alloc(header), udpFrame(Number(size))]);
 
 /** @param {Error | null} [error] */
 function next(error) {
@@ -14,4 +15,4 @@ function next(error) {
 }
 
 console.log('ready');
-next();
+for (let i = 0; i < Number(atOnce); i++) next();

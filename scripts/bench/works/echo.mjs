@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { costs } from '../duel.mjs';
 import { echoRequest, STATION_MAC } from '../icmp-echo.mjs';
 import { ours, run } from '../programs.mjs';
 
@@ -6,38 +7,50 @@ import { ours, run } from '../programs.mjs';
 const POLLS = 1000;
 
 /**
- * One frame there and its answer back, one at a time: an ICMP echo that the host's stack answers. limit.c always polls;
- * its device does where ours may too, in a contender of its own.
+ * One frame there and its answer back, one at a time: an ICMP echo that the host's stack answers. limit.c waits as ours
+ * does; where it polls, its device polls as ours does in a contender of its own.
  *
  * @param {'polling' | 'sleeping'} manner of our program
  * @param {string} limit
  * @returns {import('../compare.mjs').Work}
  */
 export function echo(manner, limit) {
-  const polls = manner === 'polling' ? POLLS : 0;
+  const polling = manner === 'polling';
+  const polls = polling ? POLLS : 0;
   return {
     name: `round trip, ${manner}`,
     unit: 'µs',
     less: true,
-    calls: false,
     facets: [
-      { key: 'p50', word: 'p50', goals: manner === 'polling' },
+      { key: 'p50', word: 'p50', goals: true },
       { key: 'p99', word: 'p99' },
       { key: 'p999', word: 'p99.9' },
     ],
     entries: [
       { name: 'ring', ours: true, command: (tap) => ours('echo', tap, requestTo(tap), polls) },
       { name: 'friendly', ours: true, command: (tap) => ours('echo-batches', tap, requestTo(tap), polls) },
-      { name: 'limit.c', command: (tap) => [limit, 'echo', tap, requestTo(tap)], goal: 1.3 },
-      {
-        name: 'limit.c, device polls',
-        command: (tap) => [limit, 'echo', tap, requestTo(tap), String(POLLS)],
-      },
+      ...(polling
+        ? [
+            {
+              name: 'limit.c',
+              command: (/** @type {string} */ tap) => [limit, 'echo', tap, requestTo(tap), '0'],
+              goal: 1.3,
+            },
+            {
+              name: 'limit.c, device polls',
+              command: (/** @type {string} */ tap) => [limit, 'echo', tap, requestTo(tap), String(POLLS)],
+              goal: 1.3,
+            },
+          ]
+        : [
+            { name: 'limit.c', command: (/** @type {string} */ tap) => [limit, 'echo', tap, requestTo(tap)] },
+          ]),
     ],
     prepare,
     measure: async (contender, seconds) => {
+      const before = contender.spent();
       const { count, ...facets } = await contender.ask(String(seconds));
-      return { value: facets.p50, cpu: {}, frames: count, facets };
+      return { value: facets.p50, facets, ...costs(before, contender.spent(), count) };
     },
   };
 }

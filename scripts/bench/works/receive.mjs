@@ -1,7 +1,5 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
-import { underLoad } from '../pktgen.mjs';
-import { ours, testpmd } from '../programs.mjs';
+import { countUnderLoad } from '../duel.mjs';
+import { ours, peer, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
 /**
@@ -26,10 +24,13 @@ export function receive(size, limit) {
         goal: 1,
       },
       { name: 'limit.c', command: (tap) => [limit, 'rx', tap], goal: 0.95 },
+      ...(size === 60
+        ? [
+            { name: 'fs.readSync', command: (/** @type {string} */ tap) => peer('read-sync', tap) },
+            { name: 'fs.read', command: (/** @type {string} */ tap) => peer('read', tap) },
+          ]
+        : []),
     ],
-    measure: (contender, seconds) =>
-      underLoad(contender.tap, { size }, () =>
-        countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'tx_packets')),
-      ),
+    measure: (contender, seconds) => countUnderLoad(contender, seconds, 'tx_packets', { size }),
   };
 }

@@ -1,6 +1,4 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
-import { underLoad } from '../pktgen.mjs';
+import { countUnderLoad } from '../duel.mjs';
 import { ours, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
@@ -25,9 +23,6 @@ export function swap(limit) {
       },
       { name: 'limit.c', command: (tap) => [limit, 'swap', tap] },
     ],
-    measure: (contender, seconds) =>
-      underLoad(contender.tap, { size: 60 }, () =>
-        countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
-      ),
+    measure: (contender, seconds) => countUnderLoad(contender, seconds, 'rx_packets', { size: 60 }),
   };
 }

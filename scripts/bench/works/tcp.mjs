@@ -1,14 +1,31 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isWanted, makeRows } from '../compare.mjs';
+import { makeRows, wantedEntries } from '../compare.mjs';
 import { BenchError, Contender } from '../contender.mjs';
-import { perMillion, takeTurns } from '../duel.mjs';
+import { costs, countCalls, takeTurns } from '../duel.mjs';
 import { Namespaces } from '../namespaces.mjs';
 import { ours, run, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
 /** Seconds in which a connection finds its pace; they count for nothing. */
 const SLOW_START = 2;
+/** Payload of a full segment, with timestamps. */
+const SEGMENT = 1448;
+
+const ENTRIES = [
+  { name: 'ring', ours: true, link: throughTaps((left, right) => ours('forward', left, right)) },
+  {
+    name: 'friendly',
+    ours: true,
+    link: throughTaps((left, right) => ours('forward-batches', left, right)),
+  },
+  {
+    name: 'testpmd io',
+    link: throughTaps((left, right) => testpmd('io', [left, right]), TESTPMD_READY),
+    goal: 2.5,
+  },
+  { name: 'kernel bridge', link: throughBridge, goal: 0.5 },
+];
 
 /**
  * TCP from one namespace to another, as iperf3 measures it, through a program between two taps or through the
@@ -16,22 +33,11 @@ const SLOW_START = 2;
  */
 export const tcp = {
   name: 'TCP through a forwarder',
+  peers: ENTRIES.flatMap(({ ours: own, name }) => (own ? [] : name)),
   /** @param {import('../compare.mjs').Context} context */
   async run({ pairs, seconds, peers, say }) {
-    const entries = [
-      { name: 'ring', ours: true, link: throughTaps((left, right) => ours('forward', left, right)) },
-      {
-        name: 'friendly',
-        ours: true,
-        link: throughTaps((left, right) => ours('forward-batches', left, right)),
-      },
-      {
-        name: 'testpmd io',
-        link: throughTaps((left, right) => testpmd('io', [left, right]), TESTPMD_READY),
-        goal: 2.5,
-      },
-      { name: 'kernel bridge', link: throughBridge, goal: 0.5 },
-    ].filter(({ ours: own, name }) => own || isWanted(name, peers));
+    const entries = wantedEntries(ENTRIES, peers);
+    if (entries.length === 0) return [];
     const namespaces = new Namespaces();
     /** @type {Contender[]} */
     const contenders = [];
@@ -45,12 +51,10 @@ export const tcp = {
         servers.push(serve(right));
       }
       for (const contender of contenders) contender.pause();
-      const turns = await takeTurns(contenders, measure, {
-        pairs,
-        seconds,
-        say: (what) => say(`TCP: ${what}`),
-      });
-      return makeRows({ name: tcp.name, unit: 'Gbit/s' }, entries, turns);
+      const tell = (/** @type {string} */ what) => say(`TCP: ${what}`);
+      const turns = await takeTurns(contenders, measure, { pairs, seconds, say: tell });
+      const calls = await countCalls(contenders, measure, tell);
+      return makeRows({ name: tcp.name, unit: 'Gbit/s' }, entries, turns, calls);
     } finally {
       await Promise.all(contenders.map((contender) => contender.stop()));
       for (const server of servers) server.kill('SIGKILL');
@@ -72,7 +76,7 @@ function serve(namespace) {
  */
 async function measure(contender, seconds) {
   const number = contender.tap;
-  const before = contender.times();
+  const before = contender.spent();
   const client = [
     'iperf3',
     '-c',
@@ -89,12 +93,13 @@ async function measure(contender, seconds) {
   const received = report.end?.sum_received;
   if (!(received?.bytes > 0))
     throw new BenchError(`${contender.name}: iperf3 moved nothing: ${report.error}`);
-  // By million full segments, whatever sizes travelled; the seconds that do not count cost processor time as well.
-  const frames = (received.bytes / 1448) * (1 + SLOW_START / seconds);
+  // By full segments, whatever sizes travelled. What was sent in the seconds that do not count has its cost as well.
+  /** @type {{sum: {bytes: number}}[]} */
+  const intervals = report.intervals;
+  const segments = intervals.reduce((all, { sum }) => all + sum.bytes, 0) / SEGMENT;
   return {
     value: received.bits_per_second / 1e9,
-    cpu: perMillion(before, contender.times(), frames),
-    frames,
+    ...costs(before, contender.spent(), segments),
   };
 }
 
@@ -134,6 +139,7 @@ async function throughBridge(name, i, left, right) {
     name,
     tap: String(i),
     command: ['sh', '-c', 'echo ready; exec sleep 100000'],
+    inKernel: true,
   });
   await contender.start();
   await settle(i, [`left-${i}`, left], [`right-${i}`, right]);

@@ -1,11 +1,10 @@
 import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
 import { ours, peer, testpmd } from '../programs.mjs';
+import { udpFrame } from '../udp-frame.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
 /** What came out of the tap. @type {import('../compare.mjs').Work['measure']} */
-export const countSent = (contender, seconds) =>
-  countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets'));
+export const countSent = (contender, seconds) => countFrames(contender, seconds, 'rx_packets');
 
 /**
  * Frames of one size out to a tap, as many as go.
@@ -27,7 +26,7 @@ export function transmit(size, limit) {
         ready: TESTPMD_READY,
         goal: 1,
       },
-      { name: 'limit.c', command: (tap) => [limit, 'tx', tap, String(size)], goal: 0.95 },
+      { name: 'limit.c', command: (tap) => [limit, 'tx', tap, udpFrame(size).toString('hex')], goal: 0.95 },
       ...(size === 60
         ? [
             {
@@ -35,7 +34,15 @@ export function transmit(size, limit) {
               command: (/** @type {string} */ tap) => peer('write-sync', tap, size),
               goal: 2,
             },
-            { name: 'fs.write', command: (/** @type {string} */ tap) => peer('write', tap, size), goal: 50 },
+            {
+              name: 'fs.write',
+              command: (/** @type {string} */ tap) => peer('write', tap, size, 1),
+              goal: 50,
+            },
+            {
+              name: 'fs.write, 4 at once',
+              command: (/** @type {string} */ tap) => peer('write', tap, size, 4),
+            },
           ]
         : []),
     ],

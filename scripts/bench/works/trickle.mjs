@@ -1,6 +1,4 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
-import { underLoad } from '../pktgen.mjs';
+import { countUnderLoad } from '../duel.mjs';
 import { ours, testpmd } from '../programs.mjs';
 import { TESTPMD_READY } from './testpmd-ready.mjs';
 
@@ -19,13 +17,10 @@ export function trickle() {
       { name: 'friendly', ours: true, command: (tap) => ours('receive-batches', tap) },
       { name: 'testpmd rxonly', command: (tap) => testpmd('rxonly', [tap]), ready: TESTPMD_READY, goal: 0.2 },
     ],
-    measure: (contender, seconds) =>
-      underLoad(contender.tap, { size: 60, rate: 10_000 }, async () => {
-        const turn = await countFrames(contender, seconds, () =>
-          interfaceCounter(contender.tap, 'tx_packets'),
-        );
-        // Seconds for a million frames are microseconds for one.
-        return { ...turn, value: Object.values(turn.cpu).reduce((sum, seconds) => sum + seconds, 0) };
-      }),
+    measure: async (contender, seconds) => {
+      const turn = await countUnderLoad(contender, seconds, 'tx_packets', { size: 60, rate: 10_000 });
+      // Seconds for a million frames are microseconds for one.
+      return { ...turn, value: Object.values(turn.cpu ?? {}).reduce((sum, seconds) => sum + seconds, 0) };
+    },
   };
 }

@@ -1,6 +1,6 @@
 import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
 import { ours } from '../programs.mjs';
+import { HEADERS, SEGMENT } from '../udp-frame.mjs';
 
 /** What an IP packet of 64 KiB holds. */
 const SEGMENTS = 44;
@@ -19,7 +19,8 @@ export function uso() {
       { name: 'friendly', ours: true, command: (tap) => ours('uso-batches', tap, SEGMENTS) },
       { name: 'own 1,514-byte frames', command: (tap) => ours('uso', tap, 1), goal: 3 },
     ],
+    // What they cost is told by a million of ordinary frames, for both.
     measure: (contender, seconds) =>
-      countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_bytes'), 8e-9),
+      countFrames(contender, seconds, 'rx_bytes', { scale: 8e-9, frame: HEADERS + SEGMENT }),
   };
 }

@@ -1,6 +1,4 @@
-import { countFrames } from '../duel.mjs';
-import { interfaceCounter } from '../interface-counters.mjs';
-import { underLoad } from '../pktgen.mjs';
+import { countUnderLoad } from '../duel.mjs';
 import { ours, peer } from '../programs.mjs';
 
 /**
@@ -17,9 +15,6 @@ export function worker() {
       { name: 'friendly', ours: true, command: (tap) => ours('swap-batches', tap, 'worker') },
       { name: 'fs.read, fs.write', command: (tap) => peer('swap', tap), goal: 5 },
     ],
-    measure: (contender, seconds) =>
-      underLoad(contender.tap, { size: 60 }, () =>
-        countFrames(contender, seconds, () => interfaceCounter(contender.tap, 'rx_packets')),
-      ),
+    measure: (contender, seconds) => countUnderLoad(contender, seconds, 'rx_packets', { size: 60 }),
   };
 }
