@@ -88,10 +88,10 @@ async function main(argv) {
     let output = '';
     const { status, timedOut, where, kernel, accel } = await runWithDevice({
       cpus: CPUS,
-      // What is compared spins on several CPUs at once.
-      parallel: true,
       timeout: TIMEOUT,
       ...device,
+      // What is compared spins on several CPUs at once.
+      parallel: true,
       command: process.execPath,
       args: ['scripts/bench/inside.mjs', JSON.stringify({ works: named, peers, ...turns, limit })],
       cwd: ROOT,
