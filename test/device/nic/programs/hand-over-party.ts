@@ -5,6 +5,7 @@
 import { HandOver, Nic } from '../../../../lib/index.js';
 import { CountedReceiver, CountedSender } from '../../../support/counted-frames.js';
 import { Namespace } from '../../../support/device-namespace.js';
+import { Diary } from '../../../support/diary.js';
 import { NumberedFrames } from '../../../support/numbered-frames.js';
 import { testDevice } from '../../../support/test-device.js';
 
@@ -13,6 +14,8 @@ export interface HandOverPartyOptions {
   readonly open?: { readonly namespace: string; readonly tap: string; readonly sendBuffer: number };
   /** … or takes a Nic over at this path. */
   readonly take?: string;
+  /** Where it notes what it did: at POSTED the number of the next frame to post, at TAKEN that of the next to take. */
+  readonly diary: string;
   readonly nextOut: number;
   readonly nextIn: number;
 }
@@ -36,16 +39,25 @@ export interface PartyReport {
 export const OUT = new NumberedFrames(200, 'a', 'b');
 export const IN = new NumberedFrames(200, 'b', 'a');
 
-async function main({ open, take, nextOut, nextIn }: HandOverPartyOptions): Promise<void> {
+/** Places in the diary. */
+export const POSTED = 0;
+export const TAKEN = 1;
+/** Descriptors of each ring. */
+export const QUEUE_SIZE = 64;
+
+async function main({ open, take, diary: path, nextOut, nextIn }: HandOverPartyOptions): Promise<void> {
+  const diary = new Diary(path);
+  diary.note(POSTED, nextOut);
+  diary.note(TAKEN, nextIn);
   const nic = open
     ? await Namespace.enter(open.namespace).nic(open.tap, {
         resumable: true,
-        queueSize: 64,
+        queueSize: QUEUE_SIZE,
         tap: { sendBuffer: open.sendBuffer },
       })
     : await Nic.resume(await HandOver.take(take!), testDevice);
-  const sender = new CountedSender(nic, OUT, nextOut);
-  const receiver = new CountedReceiver(nic, IN, { next: nextIn });
+  const sender = new CountedSender(nic, OUT, { next: nextOut, posted: (next) => diary.note(POSTED, next) });
+  const receiver = new CountedReceiver(nic, IN, { next: nextIn, came: (next) => diary.note(TAKEN, next) });
   const report = (left?: true): void => {
     const { next, completed } = sender;
     const replayed = nic.resumed?.replayed ?? 0;

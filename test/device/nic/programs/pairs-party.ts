@@ -5,6 +5,7 @@
 import { HandOver, Nic } from '../../../../lib/index.js';
 import { CountedSender } from '../../../support/counted-frames.js';
 import { Namespace } from '../../../support/device-namespace.js';
+import { Diary } from '../../../support/diary.js';
 import { type End, NumberedFrames } from '../../../support/numbered-frames.js';
 import { testDevice } from '../../../support/test-device.js';
 
@@ -14,6 +15,8 @@ export interface PairsPartyOptions {
   /** … or takes a Nic over at this path. */
   readonly take?: string;
   readonly iommu: boolean;
+  /** Where it notes by pair the number of the next frame to post. */
+  readonly diary: string;
   /** By pair: the number of the next frame. */
   readonly next: readonly number[];
 }
@@ -49,11 +52,16 @@ export function openPairs(
   });
 }
 
-async function main({ open, take, iommu, next }: PairsPartyOptions): Promise<void> {
+async function main({ open, take, iommu, diary: path, next }: PairsPartyOptions): Promise<void> {
+  const diary = new Diary(path);
+  for (const [i, each] of next.entries()) diary.note(i, each);
   const nic = open
     ? await openPairs(Namespace.enter(open.namespace), { ...open, iommu })
     : await Nic.resume(await HandOver.take(take!), { ...testDevice, iommu });
-  const senders = nic.pairs.map((pair, i) => new CountedSender(pair, STREAMS[i]!, next[i]));
+  const senders = nic.pairs.map(
+    (pair, i) =>
+      new CountedSender(pair, STREAMS[i]!, { next: next[i], posted: (posted) => diary.note(i, posted) }),
+  );
   const report = (): void => {
     const told: PairsPartyReport = {
       next: senders.map((sender) => sender.next),
