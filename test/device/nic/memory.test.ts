@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import {
-  FramePool,
-  GuestMemory,
-  HEADER_SIZE,
-  hostKernel,
-  KernelVhost,
-  type Nic,
-} from '../../../lib/index.js';
+import { FramePool, GuestMemory, HEADER_SIZE, hostKernel, KernelVhost, Nic } from '../../../lib/index.js';
 import { ControlDevice } from '../../support/control-device.js';
 import { Cable } from '../../support/device-cable.js';
 import { Flow, run } from '../../support/device-flow.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
-import { onKernel, openVhost } from '../../support/test-device.js';
+import { onKernel, openVhost, testDevice } from '../../support/test-device.js';
 import { until } from '../../support/until.js';
 
 const MiB = 2 ** 20;
@@ -66,13 +59,24 @@ describe('memory of a device', function () {
       });
       writeFileSync(HUGE_PAGES, '8');
       const reserved = free();
-      const cable = await Cable.lay(options, options, namespace);
-      const [region] = cable.a.memory.regions;
-      assert.equal(region!.size % HUGE_PAGE, 0);
-      assert.equal(region!.userAddress % BigInt(HUGE_PAGE), 0n);
-      await run(new Flow(cable.a, cable.b, toB, 5000), new Flow(cable.b, cable.a, toA, 5000));
-      assert.ok(free() < reserved, 'the frames lie in huge pages');
-      await Promise.all([cable.a.close(), cable.b.close()]);
+      const { a, b } = await Cable.lay({ ...options, resumable: true }, options, namespace);
+      const inHugePages = ({ memory: { regions } }: Nic): void => {
+        assert.equal(regions[0]!.size % HUGE_PAGE, 0);
+        assert.equal(regions[0]!.userAddress % BigInt(HUGE_PAGE), 0n);
+        assert.ok(free() < reserved, 'the frames lie in huge pages');
+      };
+      inHugePages(a);
+      await run(new Flow(a, b, toB, 5000), new Flow(b, a, toA, 5000));
+      const inUse = free();
+      const heir = await Nic.resume(await a.handOver(), testDevice);
+      try {
+        inHugePages(heir);
+        assert.equal(free(), inUse, 'they are the same ones');
+        await run(new Flow(heir, b, toB, 5000), new Flow(b, heir, toA, 5000));
+      } finally {
+        await heir.close();
+      }
+      await b.close();
       assert.equal(free(), reserved);
     } finally {
       writeFileSync(HUGE_PAGES, before);

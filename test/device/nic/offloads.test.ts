@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { release } from 'node:os';
 import { promisify } from 'node:util';
 import type { Nic, Offload } from '../../../lib/index.js';
@@ -8,6 +9,7 @@ import { Cable } from '../../support/device-cable.js';
 import { Forwarder } from '../../support/device-forwarder.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { TCP } from '../../support/segment.js';
+import { TcpPeer } from '../../support/tcp-peer.js';
 import { until } from '../../support/until.js';
 
 const MEGABYTES = 24;
@@ -80,6 +82,35 @@ describe("TCP of the kernel's, through a forwarder between two Nics", function (
       forwarder.longest = 0;
       await transfer(...direction);
       assert.ok(forwarder.longest > 60_000, `the longest frame had ${forwarder.longest} bytes`);
+    }
+  });
+
+  it('crosses in such segments both ways with every byte as it was', async () => {
+    const bytes = 8 * 2 ** 20;
+    const peer = await TcpPeer.start(right, '192.0.2.2', bytes);
+    /** What a shell on the left does with a connection to the peer. */
+    const connect = (command: string, port: number) => {
+      const script = `${command} /dev/tcp/192.0.2.2/${port}`;
+      const child = promisify(execFile)('ip', ['netns', 'exec', left.name, 'bash', '-c', script]);
+      peer.goOn();
+      return child;
+    };
+    try {
+      forwarder.longest = 0;
+      const { stdout } = await connect('sha256sum <', 1000);
+      assert.equal(stdout.split(' ')[0], await peer.said(/sent (\w+)/));
+      assert.ok(forwarder.longest > 60_000, `the longest frame had ${forwarder.longest} bytes`);
+
+      forwarder.longest = 0;
+      const data = randomBytes(bytes);
+      const sending = connect('cat >', 1001);
+      sending.child.stdin!.end(data);
+      await sending;
+      const digest = createHash('sha256').update(data).digest('hex');
+      assert.equal(await peer.said(new RegExp(`taken ${bytes} (\\w+)`)), digest);
+      assert.ok(forwarder.longest > 60_000, `the longest frame had ${forwarder.longest} bytes`);
+    } finally {
+      await peer.end();
     }
   });
 

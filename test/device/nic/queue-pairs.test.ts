@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import type { KernelWorker, Nic, NicPair } from '../../../lib/index.js';
+import { KernelVhost, type KernelWorker, type Nic, type NicPair } from '../../../lib/index.js';
 import { Cable } from '../../support/device-cable.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { EchoFlow, echoReply } from '../../support/icmp-echo.js';
@@ -165,7 +165,7 @@ describe('queue pairs', function () {
     });
   });
 
-  it('come and go while traffic runs, and every frame that completed has come', async () => {
+  it('come and go while traffic runs both ways, and every frame that completed has come', async () => {
     const cable = await Cable.lay({ queuePairs: PAIRS, queueSize: 64 }, { queueSize: 256 }, namespace);
     const { a, b } = cable;
     const frames = new NumberedFrames(200, 'a', 'b');
@@ -181,7 +181,36 @@ describe('queue pairs', function () {
           arrived[pair]!++;
         }
     })();
+    const back = new NumberedFrames(200, 'b', 'a');
+    const came = new Set<number>();
+    const taking = (async () => {
+      for await (const batch of a.receive())
+        for (const frame of batch) {
+          const number = back.number(frame);
+          back.check(number, frame);
+          assert.ok(!came.has(number), `frame ${number} comes once`);
+          came.add(number);
+        }
+    })();
     let stopping = false;
+    /** Counts each begin and end of a disable, in which the kernel drops what waits in the queue that goes. */
+    let drops = 0;
+    /** Batches that came back whole. */
+    let whole = 0;
+    const answers = async (): Promise<void> => {
+      for (let sent = 0; !stopping; sent += BATCH) {
+        const before = drops;
+        const numbers = Array.from({ length: BATCH }, (_, i) => sent + i);
+        await b.submit(numbers.map((number) => back.frame(number))).completed;
+        const all = (): boolean => numbers.every((number) => came.has(number));
+        await until('the frames come back, unless a queue went meanwhile', () => all() || drops !== before);
+        if (all()) whole++;
+      }
+    };
+    const comeBack = async (): Promise<void> => {
+      const before = whole;
+      await until('frames come back', () => whole >= before + 2);
+    };
     const stream = async (pair: NicPair): Promise<void> => {
       for (let posted = 0; !stopping; ) {
         if (!pair.enabled) {
@@ -199,11 +228,14 @@ describe('queue pairs', function () {
         await until('the frames of the pair have come', () => arrived[pair.index] === posted);
       }
     };
-    const streams = a.pairs.map(stream);
+    const streams = [...a.pairs.map(stream), answers()];
     await until('all pairs carry frames', () => arrived.every((count) => count >= 2 * BATCH));
     for (let i = 0; i < 12; i++) {
       const pair = a.pairs[i % PAIRS]!;
+      drops++;
       await within(`pair ${pair.index} is out`, pair.disable());
+      drops++;
+      await comeBack();
       const others = arrived.map((count) => count);
       await until('the others go on', () =>
         arrived.every((count, each) => each === pair.index || count >= others[each]! + BATCH),
@@ -211,13 +243,42 @@ describe('queue pairs', function () {
       const resting = arrived[pair.index]!;
       await within(`pair ${pair.index} is in`, pair.enable());
       await until(`pair ${pair.index} goes on`, () => arrived[pair.index]! >= resting + BATCH);
+      await comeBack();
     }
     stopping = true;
     await Promise.all(streams);
     assert.deepEqual(arrived, completed);
     assert.equal(a.stats().transmit.abandoned, 0);
+    assert.ok(
+      a.pairs.filter((pair) => pair.stats().receive.frames > 0).length > 1,
+      'pairs took turns to receive',
+    );
+    await a.close();
     await b.close();
-    await receiving;
+    await Promise.all([receiving, taking]);
+  });
+
+  onKernel(() => {
+    it('have the kind of worker that was chosen, or cannot choose and say since when one can', async () => {
+      const { forkFromOwner } = KernelVhost.capabilities();
+      for (const worker of ['kernel thread', 'task'] as const) {
+        const opening = namespace.nic('tap-k', { queuePairs: 2, queueSize: 8, worker });
+        if (forkFromOwner === undefined) {
+          await assert.rejects(opening, {
+            code: 'ERR_VHOST_UNSUPPORTED',
+            request: 'VHOST_SET_FORK_FROM_OWNER',
+            message: /Linux 6\.17 and later/,
+          });
+          continue;
+        }
+        const chosen = await opening;
+        for (const pair of chosen.pairs) {
+          assert.equal((await pair.worker())!.kind, worker);
+          assert.equal((await pair.submit([new Uint8Array(60)]).completed).completed, 1);
+        }
+        await chosen.close();
+      }
+    });
   });
 
   it('may be opened each in a Worker of its own, which joins the tap by its name', async () => {
