@@ -1,5 +1,13 @@
 import type { VhostErrorLike } from '../../lib/errors/errors.js';
-import { type Backend, GuestMemory, hostKernel, openTap, type Region, type Vhost } from '../../lib/index.js';
+import {
+  type Backend,
+  GuestMemory,
+  hostKernel,
+  openTap,
+  type Region,
+  type TapOptions,
+  type Vhost,
+} from '../../lib/index.js';
 import type { VringAddresses } from '../../lib/kernel/kernel.js';
 import type { Namespace } from './device-namespace.js';
 import { within } from './until.js';
@@ -60,8 +68,8 @@ export class ControlDevice<V extends Vhost> {
     }
   }
 
-  tap(namespace: Namespace, name: string): Backend {
-    const backend = openTap({ name, netns: namespace.name });
+  tap(namespace: Namespace, name: string, options: Pick<TapOptions, 'multiQueue'> = {}): Backend {
+    const backend = openTap({ ...options, name, netns: namespace.name });
     this.#backends.push(backend);
     return backend;
   }
