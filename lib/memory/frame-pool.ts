@@ -12,6 +12,8 @@ const FREE = 0;
 const LEASED = 1;
 const POSTED = 2;
 const CLOSED = 3;
+/** Leased when the memory was closed: whoever has it may still give it back. */
+const LEFT = 4;
 
 /**
  * Buffers of one size in a region, known by index from 0, leased and released without allocation. A frame longer
@@ -42,6 +44,9 @@ export class FramePool {
   readonly #state: Uint8Array;
   readonly #allocation: Allocation;
   #free: number;
+  /** Buffers that would be free if there still were memory for them. */
+  #retired = 0;
+  #closed = false;
 
   /**
    * Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`: from this region of it,
@@ -55,6 +60,7 @@ export class FramePool {
     this.#allocation = memory.allocate(this.bufferSize * count, ALIGNMENT, {
       region,
       use: () => this.#describe(),
+      gone: () => this.#retire(),
     });
     const { region: place, offset } = this.#allocation;
     const address = place.guestPhysicalAddress + offset;
@@ -77,32 +83,32 @@ export class FramePool {
 
   /** Buffers that can be leased now. */
   get free(): number {
-    return this.#free;
+    return this.#free + this.#retired;
   }
 
-  /** Takes a buffer; -1 where none is free. */
+  /** Takes a buffer; -1 where none is free. ERR_VHOST_CLOSED: the pool or its memory was closed. */
   lease(): number {
-    if (this.#free === 0) return -1;
+    if (this.#free === 0) return this.#none();
     const buffer = this.#stack[--this.#free]!;
     this.#state[buffer] = LEASED;
     return buffer;
   }
 
-  /** Gives one buffer back, whatever it is linked to. */
+  /** Gives one buffer back, whatever it is linked to. ERR_VHOST_NOT_LEASED: it is not out on lease. */
   release(buffer: number): void {
-    this.#expect(buffer, LEASED);
+    if (this.#state[buffer] !== LEASED) return this.#releaseLeft(buffer);
     this.#state[buffer] = FREE;
     this.next[buffer] = -1;
     this.#stack[this.#free++] = buffer;
   }
 
-  /** Hands a leased buffer to the device. */
+  /** Hands a leased buffer to the device. ERR_VHOST_NOT_LEASED: it is not out on lease. */
   hand(buffer: number): void {
     this.#expect(buffer, LEASED);
     this.#state[buffer] = POSTED;
   }
 
-  /** Takes a buffer that the device returned; it is leased again. */
+  /** Takes a buffer that the device returned; it is leased again. ERR_VHOST_NOT_LEASED: it is not posted. */
   take(buffer: number): void {
     this.#expect(buffer, POSTED);
     this.#state[buffer] = LEASED;
@@ -125,7 +131,7 @@ export class FramePool {
       if (this.#state[buffer] === FREE) this.#stack[this.#free++] = buffer;
   }
 
-  /** Gives back a frame: its first buffer and all that `next` links to it. */
+  /** Gives back a frame: its first buffer and all that `next` links to it. ERR_VHOST_NOT_LEASED: one of them is not out on lease. */
   releaseFrame(first: number): void {
     for (let buffer = first; buffer !== -1; ) {
       const after = this.next[buffer]!;
@@ -151,12 +157,42 @@ export class FramePool {
 
   /** Gives the pool's room back to the memory. ERR_VHOST_IN_USE: a buffer is leased or posted. Idempotent. */
   close(): void {
-    if (this.#state[0] === CLOSED) return;
+    if (this.#closed) return;
     if (this.#free < this.count)
       throw new VhostError('ERR_VHOST_IN_USE', `${this.#describe()} cannot be closed; release them first`);
+    this.#closed = true;
     this.#state.fill(CLOSED);
     this.#free = 0;
     this.#allocation.free();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Refuses what would go to memory that is no more. */
+  checkOpen(): void {
+    if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the buffer pool, or its memory, is closed');
+  }
+
+  #none(): -1 {
+    this.checkOpen();
+    return -1;
+  }
+
+  /** The memory was closed: nothing is lent any more, and what is out on lease may come back. */
+  #retire(): void {
+    this.#closed = true;
+    for (const [buffer, state] of this.#state.entries())
+      this.#state[buffer] = state === LEASED ? LEFT : CLOSED;
+    this.#retired = this.#free;
+    this.#free = 0;
+  }
+
+  #releaseLeft(buffer: number): void {
+    if (this.#state[buffer] !== LEFT) this.#expect(buffer, LEASED);
+    this.#state[buffer] = CLOSED;
+    this.#retired++;
   }
 
   #describe(): string {
@@ -171,7 +207,9 @@ export class FramePool {
     const what =
       found === undefined
         ? 'is none of this pool'
-        : ['is free', 'is leased', 'is posted to a device', 'is of a closed pool'][found];
+        : ['is free', 'is leased', 'is posted to a device', 'is of a closed pool', 'is of closed memory'][
+            found
+          ];
     const wanted = ['free', 'leased', 'posted'][state];
     throw new VhostError('ERR_VHOST_NOT_LEASED', `buffer ${buffer} must be ${wanted}; it ${what}`);
   }

@@ -49,6 +49,8 @@ export interface AllocateOptions {
   readonly region?: Region | undefined;
   /** What it is for; told when its region is to be removed. */
   readonly use?: () => string;
+  /** Called where the memory is closed before the stretch was given back: its bytes are gone. */
+  readonly gone?: () => void;
 }
 
 /** A stretch of a region that `GuestMemory.allocate` gave out. */
@@ -64,7 +66,7 @@ export interface Allocation {
 interface Shares {
   /** Bytes from the start that were given out; all is free again when nobody has a share. */
   top: number;
-  readonly uses: Set<() => string>;
+  readonly uses: Set<Required<Pick<AllocateOptions, 'use' | 'gone'>>>;
 }
 
 /**
@@ -174,12 +176,12 @@ export class GuestMemory {
       if (!region.mapped) return;
       const index = this.#regions.indexOf(region);
       if (index === -1) throw wrongValue('region', 'one of this memory', region);
-      const [use, ...others] = this.#shares.get(region)!.uses;
-      if (use !== undefined) {
+      const [share, ...others] = this.#shares.get(region)!.uses;
+      if (share !== undefined) {
         const more = others.length === 0 ? '' : ` and by ${others.length} other(s)`;
         throw new VhostError(
           'ERR_VHOST_IN_USE',
-          `the region at 0x${region.guestPhysicalAddress.toString(16)} is in use by ${use()}${more}`,
+          `the region at 0x${region.guestPhysicalAddress.toString(16)} is in use by ${share.use()}${more}`,
         );
       }
       this.#regions.splice(index, 1);
@@ -192,12 +194,12 @@ export class GuestMemory {
 
   /** Takes `size` bytes, aligned. */
   allocate(size: number, alignment = 64, options: AllocateOptions = {}): Allocation {
-    const { region: wanted, use = () => 'what was allocated there' } = options;
+    const { region: wanted, use = () => 'what was allocated there', gone = () => {} } = options;
     for (const [region, shares] of this.#shares) {
       const offset = Math.ceil(shares.top / alignment) * alignment;
       if (offset + size > region.size || (wanted !== undefined && wanted !== region)) continue;
       shares.top = offset + size;
-      const share = (): string => use();
+      const share = { use, gone };
       shares.uses.add(share);
       const free = (): void => {
         shares.uses.delete(share);
@@ -267,6 +269,7 @@ export class GuestMemory {
         'ERR_VHOST_IN_USE',
         `guest memory is in use by ${this.#holders.size} device(s); close them first`,
       );
+    for (const { uses } of this.#shares.values()) for (const { gone } of uses) gone();
     this.#shares.clear();
     const failures: unknown[] = [];
     for (const region of [...this.#regions.splice(0), ...this.#lost.splice(0)]) {

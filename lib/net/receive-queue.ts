@@ -92,6 +92,7 @@ export class ReceiveQueue {
   /** Posts as many free buffers as the ring takes and wakes the device where it waits for them; how many. */
   refill(): number {
     const { ring, pool, ledger } = this;
+    ring.checkOpen();
     const room = Math.min(ring.free, this.mostPosted - ring.inFlight, pool.free - this.#reserve);
     if (room <= 0) return 0;
     ledger.stamp();

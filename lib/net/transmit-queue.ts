@@ -84,6 +84,7 @@ export class TransmitQueue {
     if (ledger.inFlight >= this.#maxFrames || ledger.bytesInFlight + bytes > this.#maxBytes)
       return this.#full();
     if (!this.#posting) {
+      ring.checkOpen();
       this.#posting = true;
       ledger.stamp();
     }
@@ -133,6 +134,7 @@ export class TransmitQueue {
    */
   settle(base?: number): void {
     const { ring, ledger } = this;
+    this.#posting = false;
     if (base !== undefined && ring.lost(base) === 0) return;
     while (this.reap() > 0);
     const count = ring.reclaim(base);
@@ -168,8 +170,10 @@ export class TransmitQueue {
   /** Every buffer of a frame is checked before any of it is posted; the bytes it holds. */
   #checkBuffer(buffer: number): number {
     const { pool } = this;
-    if (!pool.isLeased(buffer))
+    if (!pool.isLeased(buffer)) {
+      pool.checkOpen();
       throw new VhostRangeError(`buffer ${buffer} is not out on lease; lease it before it is posted`);
+    }
     const length = pool.length[buffer]!;
     if (length > pool.bufferSize)
       throw new VhostRangeError(`buffer ${buffer} holds ${pool.bufferSize} bytes; its length is ${length}`);

@@ -141,6 +141,7 @@ export class DriverRing {
     this.size = size;
     this.region = region;
     this.offset = offset;
+    this.checkOpen();
     this.#mask = size - 1;
     this.#eventIdx = options.eventIdx ?? false;
     this.#inOrder = options.inOrder ?? false;
@@ -255,6 +256,7 @@ export class DriverRing {
    * VIRTIO_F_EVENT_IDX does it say so.
    */
   get wantsMore(): boolean {
+    this.checkOpen();
     if (!this.#eventIdx || this.corruption !== undefined) return false;
     return (
       Atomics.load(this.#usedWords, this.#availEvent) === this.#publishedIndex &&
@@ -264,6 +266,7 @@ export class DriverRing {
 
   /** Has the device that is attached next say anew at which chain it wants a kick. */
   forgetKick(): void {
+    this.checkOpen();
     if (this.#eventIdx) Atomics.store(this.#usedWords, this.#availEvent, advance(this.#publishedIndex, -1));
   }
 
@@ -309,6 +312,14 @@ export class DriverRing {
     this.#usedWords = used;
     this.#usedElements = new Uint32Array(used.buffer, VRING_USED_RING_OFFSET, 2 * this.size);
     this.#tables = this.#tables?.slice();
+  }
+
+  /** Refuses what would go to memory that is no more. */
+  checkOpen(): void {
+    if (!this.region.mapped)
+      throw new VhostError('ERR_VHOST_CLOSED', 'the memory that the ring lies in is closed', {
+        queue: this.#queue,
+      });
   }
 
   /** Whether a chain with this head is in flight. */
@@ -410,6 +421,7 @@ export class DriverRing {
    * (VIRTIO 1.3 §2.7.13 Supplying Buffers to The Device).
    */
   publish(): boolean {
+    this.checkOpen();
     const before = this.#publishedIndex;
     const after = this.#availableIndex;
     if (after === before) return false;
@@ -430,6 +442,7 @@ export class DriverRing {
   reap(limit: number = this.size): number {
     // Once a batch; a limit that is no number of chains would set the ring off its index for good.
     checkInteger('limit', limit, 0, Number.MAX_SAFE_INTEGER);
+    this.checkOpen();
     if (this.corruption !== undefined) return 0;
     const waiting = distance(this.#lastUsed, Atomics.load(this.#usedWords, INDEX));
     if (waiting === 0) return 0;
@@ -474,6 +487,7 @@ export class DriverRing {
 
   /** Chains that the device has returned and `reap` has not yet taken. */
   get reapable(): number {
+    this.checkOpen();
     if (this.corruption !== undefined) return 0;
     return distance(this.#lastUsed, Atomics.load(this.#usedWords, INDEX));
   }
@@ -483,6 +497,7 @@ export class DriverRing {
    * and `reap` is due (VIRTIO 1.3 §2.7.7 Used Buffer Notification Suppression).
    */
   enableCalls(after = 1): boolean {
+    this.checkOpen();
     if (this.#eventIdx) Atomics.store(this.#available, this.#usedEvent, advance(this.#lastUsed, after - 1));
     else Atomics.store(this.#available, FLAGS, 0);
     return this.corruption === undefined && this.reapable >= after;
@@ -490,6 +505,7 @@ export class DriverRing {
 
   /** Asks for no calls; with EVENT_IDX the device may still send one each 65,536 chains. */
   disableCalls(): void {
+    this.checkOpen();
     if (this.#eventIdx) Atomics.store(this.#available, this.#usedEvent, advance(this.#lastUsed, -1));
     else Atomics.store(this.#available, FLAGS, VRING_AVAIL_F_NO_INTERRUPT);
   }
@@ -500,6 +516,7 @@ export class DriverRing {
    * The ring is sound again, and a device attached next begins at `base`.
    */
   reclaim(base: number = this.#availableIndex): number {
+    this.checkOpen();
     const untaken = distance(base, this.#availableIndex);
     if (untaken > this.#inFlight)
       throw wrongValue('base', 'an index between the first and last chain in flight', base);

@@ -114,6 +114,23 @@ describe('FramePool', () => {
     });
   });
 
+  it('lends nothing once its memory is closed, and takes back what is out', () => {
+    const memory = new GuestMemory(new FakeKernel());
+    memory.addRegion({ size: 4096 });
+    const pool = new FramePool(memory, 64, 3);
+    const [leased, released] = [pool.lease(), pool.lease()];
+    pool.release(released);
+    memory.close();
+    const closed = { code: 'ERR_VHOST_CLOSED', message: 'the buffer pool, or its memory, is closed' };
+    assert.throws(() => pool.lease(), closed);
+    assert.equal(pool.free, 2);
+    pool.release(leased);
+    assert.equal(pool.free, 3);
+    assert.throws(() => pool.release(leased), { code: 'ERR_VHOST_NOT_LEASED' });
+    assert.throws(() => pool.lease(), closed);
+    pool.close();
+  });
+
   property('free + leased + posted = count, whatever is done with it', (random) => {
     const count = 32;
     const pool = makePool(64, count);

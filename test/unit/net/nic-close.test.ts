@@ -98,6 +98,52 @@ describe('Nic.close in the middle of traffic', () => {
     kernel.assertNothingLeft();
   });
 
+  it('refuses everything afterwards at the ring tier too', async () => {
+    const { nic, kernel } = await openNic();
+    const { tx, rx, pool } = nic;
+    const [unposted, posted] = [pool.lease(), pool.lease()];
+    for (const buffer of [unposted, posted]) {
+      pool.bytes.fill(0, pool.offset(buffer), pool.offset(buffer) + 72);
+      pool.length[buffer] = 72;
+    }
+    tx.post(posted);
+    await nic.close();
+    const uses: readonly (() => unknown)[] = [
+      () => pool.lease(),
+      () => tx.post(unposted),
+      () => tx.flush(),
+      () => tx.reap(),
+      () => rx.refill(),
+      () => rx.reap(),
+      () => tx.ring.reapable,
+      () => tx.ring.enableCalls(),
+      () => tx.ring.disableCalls(),
+      () => rx.ring.wantsMore,
+    ];
+    for (const use of uses) assert.throws(use, { code: 'ERR_VHOST_CLOSED' }, String(use));
+    for (const queue of [tx, rx]) await assert.rejects(queue.ready(), { code: 'ERR_VHOST_CLOSED' });
+    pool.release(unposted);
+    assert.equal(pool.free, pool.count);
+    kernel.assertNothingLeft();
+  });
+
+  it('refuses to post where only the rings are gone, and the buffers are shared', async () => {
+    const { nic: owner, kernel } = await openNic();
+    const { nic } = await openNic(
+      { tap: 'tap1', shared: { memory: owner.memory, pool: owner.pool } },
+      kernel,
+    );
+    const { pool } = owner;
+    const buffer = pool.lease();
+    pool.bytes.fill(0, pool.offset(buffer), pool.offset(buffer) + 72);
+    pool.length[buffer] = 72;
+    await nic.close();
+    assert.throws(() => nic.tx.post(buffer), { code: 'ERR_VHOST_CLOSED' });
+    pool.release(buffer);
+    await owner.close();
+    kernel.assertNothingLeft();
+  });
+
   it('stays closed where it was being attached', async () => {
     const { nic, kernel } = await openNic();
     const attaching = nic.attach().catch(() => {});
