@@ -1,6 +1,6 @@
 import { ETH_ALEN, ETH_MAX_MTU, ETH_MIN_MTU } from '../abi/if-ether.js';
 import { IFF_UP } from '../abi/netdevice.js';
-import { checkInteger, wrongType, wrongValue } from '../errors/check.js';
+import { checkBoolean, checkInteger, wrongType, wrongValue } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { undo } from '../errors/undo.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -23,7 +23,9 @@ export const interfaceOptionNames = ['mtu', 'mac', 'up', 'netns'] as const;
 
 /** The path of a network namespace that was named as `ip netns` does. */
 export function namespacePath(netns: string | undefined): string | undefined {
-  if (netns === undefined || netns.includes('/')) return netns;
+  if (netns === undefined) return undefined;
+  if (typeof netns !== 'string') throw wrongType('netns', 'a name or a path', netns);
+  if (netns.includes('/')) return netns;
   return `/run/netns/${netns}`;
 }
 
@@ -93,6 +95,7 @@ export class NetworkInterface implements BackendInterface {
   /** Applies options, the address before the interface comes up; changes nothing that is as asked for. */
   configure({ mtu, mac, up = true }: InterfaceOptions): void {
     const { netdev } = this.#kernel;
+    checkBoolean('up', up);
     if (mtu !== undefined) checkInteger('mtu', mtu, ETH_MIN_MTU, ETH_MAX_MTU);
     const address = mac === undefined ? undefined : parseMac('mac', mac);
     try {

@@ -1,6 +1,6 @@
 import { ETH_P_ALL } from '../abi/if-ether.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
-import { checkInterfaceName, checkOptions } from '../errors/check.js';
+import { checkBoolean, checkInterfaceName, checkOptions } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
@@ -43,6 +43,8 @@ const optionNames = [
 export function openPacketSocket(options: PacketSocketOptions, kernel: Kernel = hostKernel()): Backend {
   checkOptions('packet', options, optionNames);
   const name = checkInterfaceName('packet.name', options.name);
+  for (const flag of ['promiscuous', 'ignoreOutgoing', 'bypassQdisc', 'offloads'] as const)
+    if (options[flag] !== undefined) checkBoolean(`packet.${flag}`, options[flag]);
   const headerSize = options.offloads ? VIRTIO_NET_HDR_V1_SIZE : 0;
   try {
     return openWhole(kernel, (keep) => {

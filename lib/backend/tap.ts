@@ -1,5 +1,5 @@
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, MAX_TAP_QUEUES } from '../abi/if-tun.js';
-import { checkInteger, checkInterfaceName, checkOptions } from '../errors/check.js';
+import { checkBoolean, checkInteger, checkInterfaceName, checkOptions } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -59,7 +59,8 @@ export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel())
   if (group !== undefined) checkInteger('tap.group', group, 0, 2 ** 32 - 2);
   if (sendBuffer !== undefined) checkInteger('tap.sendBuffer', sendBuffer, 1, 2 ** 31 - 1);
   const queues = checkInteger('tap.queues', options.queues ?? 1, 1, MAX_TAP_QUEUES);
-  const multiQueue = queues > 1 || (options.multiQueue ?? false);
+  const multiQueue = checkBoolean('tap.multiQueue', options.multiQueue ?? false) || queues > 1;
+  if (persist !== undefined) checkBoolean('tap.persist', persist);
   try {
     return openWhole(kernel, (keep) => {
       const { tun } = kernel;

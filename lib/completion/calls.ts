@@ -1,6 +1,6 @@
 import type { DriverRing } from '../vring/driver-ring.js';
 import { BusyPoll } from './busy-poll.js';
-import { Waiters, type WaitOptions } from './waiters.js';
+import { checkWaitOptions, Waiters, type WaitOptions } from './waiters.js';
 
 /** What is asked of a ring, or of several together. */
 export type CallingRing = Pick<DriverRing, 'reapable' | 'enableCalls' | 'corruption'>;
@@ -22,6 +22,7 @@ export class Calls extends Waiters {
 
   /** Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. */
   async ready(options: WaitOptions = {}): Promise<void> {
+    checkWaitOptions(options);
     options.signal?.throwIfAborted();
     const ring = this.#ring;
     if (this.#busyPoll.look(ring)) {

@@ -1,7 +1,20 @@
+import { checkOptions, wrongType } from '../errors/check.js';
+
 /** What every wait of this package takes. */
 export interface WaitOptions {
   /** Ends the wait; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+}
+
+const waitOptions = ['signal'] as const;
+
+/** Refuses options of a wait that are none; `known` where there are others beside the signal. */
+export function checkWaitOptions(options: WaitOptions, known: readonly string[] = waitOptions): void {
+  checkOptions('options', options, known);
+  const { signal } = options;
+  // As Node judges it: signals of other realms are signals too.
+  if (signal !== undefined && (typeof signal !== 'object' || signal === null || !('aborted' in signal)))
+    throw wrongType('signal', 'an AbortSignal', signal);
 }
 
 interface Waiter {

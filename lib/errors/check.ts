@@ -28,6 +28,12 @@ export function checkInteger(argument: string, value: unknown, low: number, high
   return value;
 }
 
+/** `true` or `false`, and nothing that merely counts as one of them. */
+export function checkBoolean(argument: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw wrongType(argument, 'true or false', value);
+  return value;
+}
+
 /** A bigint of 64 bits. */
 export function checkU64(argument: string, value: unknown): bigint {
   if (typeof value !== 'bigint') throw wrongType(argument, 'a bigint', value);

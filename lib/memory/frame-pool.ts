@@ -96,7 +96,10 @@ export class FramePool {
 
   /** Gives one buffer back, whatever it is linked to. ERR_VHOST_NOT_LEASED: it is not out on lease. */
   release(buffer: number): void {
-    if (this.#state[buffer] !== LEASED) return this.#releaseLeft(buffer);
+    if (this.#state[buffer] !== LEASED) {
+      this.#releaseLeft(buffer);
+      return;
+    }
     this.#state[buffer] = FREE;
     this.next[buffer] = -1;
     this.#stack[this.#free++] = buffer;

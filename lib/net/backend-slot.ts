@@ -79,6 +79,7 @@ function remove({ backend, owned, watch }: Placed): void {
   }
 }
 
-function isOpen(backend: BackendOptions | Backend): backend is Backend {
-  return 'kind' in backend && 'headerSize' in backend;
+/** Whether it is a backend that was opened, rather than what one is opened with. */
+export function isOpen(backend: unknown): backend is Backend {
+  return typeof backend === 'object' && backend !== null && 'kind' in backend && 'headerSize' in backend;
 }

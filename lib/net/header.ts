@@ -16,7 +16,7 @@ import {
   VIRTIO_NET_HDR_NUM_BUFFERS_OFFSET,
   VIRTIO_NET_HDR_V1_SIZE,
 } from '../abi/virtio-net.js';
-import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
+import { checkBoolean, checkInteger, checkOptions, wrongValue } from '../errors/check.js';
 import { VhostRangeError } from '../errors/errors.js';
 
 /** Bytes of the virtio-net header before each frame (`struct virtio_net_hdr_v1`). */
@@ -71,13 +71,14 @@ export function clearHeader(bytes: Uint8Array, offset: number): void {
 /** Writes a header. */
 export function writeHeader(bytes: Uint8Array, offset: number, header: NetHeader): void {
   checkOptions('header', header, headerOptions);
-  const { gsoType = 'none' } = header;
+  const { gsoType = 'none', needsChecksum = false, ecn = false } = header;
+  checkBoolean('header.needsChecksum', needsChecksum);
+  checkBoolean('header.ecn', ecn);
   if (!Object.hasOwn(gsoTypes, gsoType))
     throw wrongValue('header.gsoType', `one of ${Object.keys(gsoTypes).join(', ')}`, gsoType);
   clearHeader(bytes, offset);
-  bytes[offset + VIRTIO_NET_HDR_FLAGS_OFFSET] = header.needsChecksum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0;
-  bytes[offset + VIRTIO_NET_HDR_GSO_TYPE_OFFSET] =
-    gsoTypes[gsoType] | (header.ecn ? VIRTIO_NET_HDR_GSO_ECN : 0);
+  bytes[offset + VIRTIO_NET_HDR_FLAGS_OFFSET] = needsChecksum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0;
+  bytes[offset + VIRTIO_NET_HDR_GSO_TYPE_OFFSET] = gsoTypes[gsoType] | (ecn ? VIRTIO_NET_HDR_GSO_ECN : 0);
   writeU16(bytes, offset + VIRTIO_NET_HDR_HDR_LEN_OFFSET, 'header.headerLength', header.headerLength);
   writeU16(bytes, offset + VIRTIO_NET_HDR_GSO_SIZE_OFFSET, 'header.gsoSize', header.gsoSize);
   writeU16(bytes, offset + VIRTIO_NET_HDR_CSUM_START_OFFSET, 'header.csumStart', header.csumStart);

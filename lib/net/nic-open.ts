@@ -3,7 +3,7 @@ import { isAdoptable } from '../backend/adopt.js';
 import type { Backend } from '../backend/backend.js';
 import { type BackendOptions, backendOptionNames } from '../backend/open.js';
 import { Budget } from '../completion/budget.js';
-import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
+import { checkBoolean, checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
 import { tellPair, VhostError } from '../errors/errors.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -17,7 +17,7 @@ import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Vhost } from '../vhost/vhost.js';
 import { WorkerVhost } from '../vhost/worker/worker-vhost.js';
 import { checkRingSize } from '../vring/layout.js';
-import { BackendSlot } from './backend-slot.js';
+import { BackendSlot, isOpen } from './backend-slot.js';
 import { HandOver, type HandOverState, MAX_HANDED_PAIRS } from './hand-over.js';
 import { NicJournal, type RingSizes } from './nic-journal.js';
 import { PageLog } from './page-log.js';
@@ -152,12 +152,19 @@ export async function openParts(
   const {
     kernel = hostKernel(),
     shared,
-    backend,
     iommu = false,
     inOrder = false,
     resumable = false,
     worker,
   } = options;
+  const backend = namedBackend(options);
+  checkBoolean('inOrder', inOrder);
+  checkBoolean('resumable', resumable);
+  if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
+    throw wrongType('iommu', 'true, false or a function of the memory', iommu);
+  if (worker !== undefined && worker !== 'task' && worker !== 'kernel thread')
+    throw wrongValue('worker', "'task' or 'kernel thread'", worker);
+  if (shared !== undefined) checkShared(shared);
   if (resumable && inOrder)
     throw wrongValue(
       'resumable',
@@ -177,24 +184,17 @@ export async function openParts(
   const bufferSize = checkInteger('bufferSize', options.bufferSize ?? BUFFER_SIZE, 128, 2 ** 20);
   const each = Math.max(3 * Math.max(receiveSize, transmitSize), receiveSize + transmitSize);
   const count = checkInteger('buffers', options.buffers ?? pairCount * each, 2, 2 ** 20);
-  const maxFrames = checkInteger(
-    'maxInFlight.frames',
-    options.maxInFlight?.frames ?? transmitSize,
-    1,
-    2 ** 31,
-  );
-  const maxBytes = options.maxInFlight?.bytes ?? Number.MAX_SAFE_INTEGER;
+  const { maxInFlight = {}, budget: round = {} } = options;
+  checkOptions('maxInFlight', maxInFlight, ['frames', 'bytes']);
+  checkOptions('budget', round, ['frames', 'bytes']);
+  const maxFrames = checkInteger('maxInFlight.frames', maxInFlight.frames ?? transmitSize, 1, 2 ** 31);
+  const maxBytes = maxInFlight.bytes ?? Number.MAX_SAFE_INTEGER;
   checkInteger('maxInFlight.bytes', maxBytes, 1, Number.MAX_SAFE_INTEGER);
   const busyPoll = checkBusyPoll(options.busyPoll);
-  const budget = (): Budget => new Budget(options.budget?.frames, options.budget?.bytes);
+  const budget = (): Budget => new Budget(round.frames, round.bytes);
   const budgets = (): PairBudgets => ({ receive: budget(), transmit: budget() });
   budgets();
   const devices = devicesOf(kernel, options.vhost, pairCount);
-  if (typeof iommu !== 'boolean' && typeof iommu !== 'function')
-    throw wrongType('iommu', 'true, false or a function of the memory', iommu);
-  if (typeof inOrder !== 'boolean') throw wrongType('inOrder', 'true or false', inOrder);
-  if (worker !== undefined && worker !== 'task' && worker !== 'kernel thread')
-    throw wrongValue('worker', "'task' or 'kernel thread'", worker);
 
   const teardown = new Teardown();
   // Closed here where opening fails before the queues have them; their `close` is idempotent.
@@ -214,12 +214,7 @@ export async function openParts(
         );
     const sizes = { queuePairs: pairCount, receiveSize, transmitSize };
     const journal = resumable ? openJournal(kernel, sizes, inherited, teardown) : undefined;
-    const slot = new BackendSlot(
-      backend ?? namedBackend(options),
-      pairCount,
-      kernel,
-      events.interfaceChanged,
-    );
+    const slot = new BackendSlot(backend, pairCount, kernel, events.interfaceChanged);
     teardown.add(() => slot.close());
     const pageLog = new PageLog(kernel, memory);
     teardown.add(() => pageLog.close());
@@ -342,11 +337,27 @@ function checkBusyPoll(busyPoll: NicOptions['busyPoll'] = 0): { device: number; 
   };
 }
 
-function namedBackend(options: NicOptions): BackendOptions {
-  const named = backendOptionNames.filter((name) => options[name] !== undefined);
-  if (named.length === 0)
-    throw wrongValue('options', `such that one of ${backendOptionNames.join(', ')} or backend is named`, []);
-  return Object.fromEntries(named.map((name) => [name, options[name]]));
+function namedBackend(options: NicOptions): BackendOptions | Backend {
+  const names = [...backendOptionNames, 'backend'] as const;
+  const [name, ...others] = names.filter((each) => options[each] !== undefined);
+  if (name === undefined || others.length > 0)
+    throw wrongValue(
+      'options',
+      `such that exactly one of ${names.join(', ')} is named`,
+      name === undefined ? [] : [name, ...others],
+    );
+  if (name !== 'backend') return { [name]: options[name] };
+  if (!isOpen(options.backend)) throw wrongType('backend', 'a backend that is open', options.backend);
+  return options.backend;
+}
+
+function checkShared(shared: NonNullable<NicOptions['shared']>): void {
+  checkOptions('shared', shared, ['memory', 'pool']);
+  const { memory, pool } = shared;
+  if (!(memory instanceof GuestMemory)) throw wrongType('shared.memory', 'a GuestMemory', memory);
+  if (!(pool instanceof FramePool)) throw wrongType('shared.pool', 'a FramePool', pool);
+  if (!memory.regions.includes(pool.region))
+    throw wrongValue('shared.pool', 'in a region of shared.memory', pool);
 }
 
 /** Where the buffers and the rings of a `Nic` lie. */

@@ -1,7 +1,7 @@
 import { VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
 import type { Budget } from '../completion/budget.js';
 import type { CallingRing, Calls } from '../completion/calls.js';
-import type { WaitOptions } from '../completion/waiters.js';
+import { checkWaitOptions, type WaitOptions } from '../completion/waiters.js';
 import { checkInteger } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -12,6 +12,8 @@ export interface ReceiveOptions extends WaitOptions {
   /** The most receive buffers that one batch takes; 64 by default. */
   readonly limit?: number;
 }
+
+const receiveOptions = ['limit', 'signal'] as const;
 
 /** The friendly tier of reception on one queue: what an iteration takes, and why it takes no more. */
 export class Receiver {
@@ -84,8 +86,10 @@ export async function* receiveFrom(
   receivers: readonly Receiver[],
   budget: Budget,
   calls: Calls,
-  { signal, limit: most = 64 }: ReceiveOptions = {},
+  options: ReceiveOptions = {},
 ): AsyncGenerator<ReceiveBatch, void, void> {
+  checkWaitOptions(options, receiveOptions);
+  const { signal, limit: most = 64 } = options;
   const limit = checkInteger('limit', most, 1, 2 ** 16);
   throwWhereAllStopped(receivers);
   if (receivers.some(({ receiving }) => receiving))

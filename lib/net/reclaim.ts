@@ -1,5 +1,5 @@
-import type { WaitOptions } from '../completion/waiters.js';
-import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
+import { checkWaitOptions, type WaitOptions } from '../completion/waiters.js';
+import { checkInteger, wrongValue } from '../errors/check.js';
 import type { PairTraffic } from './pair-traffic.js';
 
 export interface ReclaimOptions extends WaitOptions {
@@ -28,7 +28,7 @@ export async function settledInTime(
   traffic: readonly PairTraffic[],
   options: ReclaimOptions,
 ): Promise<boolean> {
-  checkOptions('options', options, ['deadline', 'untaken', 'signal']);
+  checkWaitOptions(options, ['deadline', 'untaken', 'signal']);
   const { untaken = 'keep', signal } = options;
   const deadline = checkInteger('deadline', options.deadline, 0, 2 ** 31 - 1);
   if (untaken !== 'keep' && untaken !== 'abandon')

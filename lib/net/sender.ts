@@ -1,7 +1,7 @@
 import { VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import type { Budget } from '../completion/budget.js';
 import { Submission } from '../completion/submission.js';
-import { Waiters, type WaitOptions } from '../completion/waiters.js';
+import { checkWaitOptions, Waiters, type WaitOptions } from '../completion/waiters.js';
 import { wrongType } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { NetHeader } from './header.js';
@@ -12,6 +12,10 @@ export interface SendOptions extends WaitOptions {
   /** What each frame leaves to the other side; nothing by default. */
   readonly header?: NetHeader;
 }
+
+const sendOptions = ['header', 'signal'] as const;
+/** For the many calls without any, which there is nothing to check in. */
+const noOptions: SendOptions = {};
 
 /** Frames that wait for room, one submission at a time. */
 interface Waiting {
@@ -63,12 +67,13 @@ export class Sender {
     return true;
   }
 
-  submit(frames: readonly Uint8Array[], options: SendOptions = {}): Submission {
+  submit(frames: readonly Uint8Array[], options: SendOptions = noOptions): Submission {
     this.#usable();
     if (!Array.isArray(frames)) throw wrongType('frames', 'an array of Uint8Array', frames);
     // The name of a frame is made only where it is told; as many names as frames would cost more than their copies.
     for (let i = 0; i < frames.length; i++)
       if (!(frames[i] instanceof Uint8Array)) throw wrongType(`frames[${i}]`, 'a Uint8Array', frames[i]);
+    if (options !== noOptions) checkWaitOptions(options, sendOptions);
     const { signal, header } = options;
     signal?.throwIfAborted();
     if (this.#waiting !== undefined)
@@ -94,6 +99,7 @@ export class Sender {
   }
 
   async drain(options: WaitOptions = {}): Promise<void> {
+    checkWaitOptions(options);
     for (;;) {
       this.reap();
       // What that found may have stopped the queue.

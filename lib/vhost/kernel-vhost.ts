@@ -1,6 +1,6 @@
 import { bit } from '../abi/bit.js';
 import { VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_MSG_SIZE } from '../abi/vhost.js';
-import { checkInteger, wrongValue } from '../errors/check.js';
+import { checkInteger, checkOptions, wrongType, wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { explain } from '../errors/hints.js';
 import { hostKernel } from '../kernel/host.js';
@@ -34,6 +34,13 @@ export interface KernelVhostOptions {
   /** The device node; /dev/vhost-net by default. */
   readonly path?: string;
   readonly kernel?: Kernel;
+}
+
+function checkedOptions(options: KernelVhostOptions): Required<KernelVhostOptions> {
+  checkOptions('options', options, ['path', 'kernel']);
+  const { kernel = hostKernel(), path = '/dev/vhost-net' } = options;
+  if (typeof path !== 'string') throw wrongType('path', 'the path of a device', path);
+  return { kernel, path };
 }
 
 /**
@@ -74,7 +81,7 @@ export class KernelVhost implements Vhost {
 
   /** Opens the device. Nothing else is asked of it yet. */
   static open(options: KernelVhostOptions = {}): KernelVhost {
-    const { kernel = hostKernel(), path = '/dev/vhost-net' } = options;
+    const { kernel, path } = checkedOptions(options);
     return new KernelVhost(
       kernel,
       path,
@@ -84,7 +91,7 @@ export class KernelVhost implements Vhost {
 
   /** What the kernel behind the device can do. Opens it for the time of a few requests. */
   static capabilities(options: KernelVhostOptions = {}): VhostCapabilities {
-    const { kernel = hostKernel(), path = '/dev/vhost-net' } = options;
+    const { kernel, path } = checkedOptions(options);
     return capabilitiesOf(kernel, path);
   }
 

@@ -24,7 +24,7 @@ describe('bad input', function () {
     const tap = 'tap-y';
     for (const [what, options, expected, message] of [
       ['no options', undefined, wrongType, /^options must be an object of options; received undefined$/],
-      ['no backend', {}, outOfRange, /^options must be such that one of tap, .* is named/],
+      ['no backend', {}, outOfRange, /^options must be such that exactly one of tap, .* is named/],
       ['a name where options belong', 'tap-y', wrongType, /^options must be an object of options/],
       ['an unknown option', { tap, color: 'red' }, wrongType, /^options must be made of the options tap, /],
       [

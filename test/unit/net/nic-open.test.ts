@@ -245,9 +245,19 @@ describe('Nic.open', () => {
   });
 
   it('refuses options that break a rule, before it asks the kernel for anything', async () => {
+    const strange = new GuestMemory(new FakeKernel());
+    const elsewhere = new GuestMemory(new FakeKernel());
+    elsewhere.addRegion({ size: 4096 });
+    const pool = new FramePool(elsewhere, 64, 4);
     const wrong: [object, RegExp][] = [
-      [{}, /^options must be such that one of tap, macvtap, packet, fd or backend is named/],
-      [{ tap: 'a', packet: 'b' }, /^options must be made of exactly one of/],
+      [
+        {},
+        /^options must be such that exactly one of tap, macvtap, packet, fd, backend is named; received \[\]$/,
+      ],
+      [{ tap: 'a', packet: 'b' }, /exactly one of .* is named; received \[ 'tap', 'packet' \]$/],
+      [{ tap: 'a', backend: {} }, /exactly one of .* is named; received \[ 'tap', 'backend' \]$/],
+      [{ backend: 7 }, /^backend must be a backend that is open; received 7$/],
+      [{ backend: { tap: 'a' } }, /^backend must be a backend that is open/],
       [{ tap: 'x'.repeat(16) }, /^tap\.name must be an interface name of 1 to 15 bytes \(this one has 16\)/],
       [{ tap: 'a', queueSize: 100 }, /^queueSize must be a power of two/],
       [{ tap: 'a', queueSize: { receive: 0 } }, /^queueSize\.receive must be a whole number/],
@@ -259,6 +269,24 @@ describe('Nic.open', () => {
       [{ tap: 'a', maxInFlight: { bytes: 0 } }, /^maxInFlight\.bytes must be/],
       [{ tap: 'a', budget: { frames: 0 } }, /^budget\.frames must be/],
       [{ tap: 'a', budget: { bytes: 0 } }, /^budget\.bytes must be/],
+      [{ tap: 'a', maxInFlight: 10 }, /^maxInFlight must be an object of options; received 10$/],
+      [{ tap: 'a', maxInFlight: { frame: 10 } }, /^maxInFlight must be .* \(did you mean "frames"\?\)/],
+      [{ tap: 'a', budget: 10 }, /^budget must be an object of options/],
+      [{ tap: 'a', budget: { byte: 10 } }, /^budget must be .* \(did you mean "bytes"\?\)/],
+      [{ tap: 'a', shared: {} }, /^shared\.memory must be a GuestMemory; received undefined$/],
+      [{ tap: 'a', shared: { memory: strange } }, /^shared\.pool must be a FramePool; received undefined$/],
+      [
+        { tap: 'a', shared: { memory: strange, pool } },
+        /^shared\.pool must be in a region of shared\.memory/,
+      ],
+      [{ tap: 'a', shared: { memories: [] } }, /^shared must be made of the options memory, pool/],
+      [{ tap: 'a', resumable: 'yes' }, /^resumable must be true or false; received 'yes'$/],
+      [{ tap: 'a', inOrder: 1 }, /^inOrder must be true or false; received 1$/],
+      [{ tap: { multiQueue: 1 } }, /^tap\.multiQueue must be true or false; received 1$/],
+      [{ tap: { persist: 'no' } }, /^tap\.persist must be true or false/],
+      [{ tap: { up: 'no' } }, /^up must be true or false; received 'no'$/],
+      [{ tap: { netns: 7 } }, /^netns must be a name or a path; received 7$/],
+      [{ packet: { name: 'a', promiscuous: 0 } }, /^packet\.promiscuous must be true or false/],
       [{ tap: 'a', busyPoll: -1 }, /^busyPoll must be/],
       [{ tap: 'a', busyPoll: { driver: -1 } }, /^busyPoll.driver must be/],
       [{ tap: 'a', busyPoll: { device: 0.5 } }, /^busyPoll.device must be/],

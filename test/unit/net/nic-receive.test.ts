@@ -222,6 +222,17 @@ describe('Nic.receive', () => {
     assert.equal(nic.pool.free, nic.pool.count);
   });
 
+  it('refuses options that are none', async () => {
+    await open();
+    await assert.rejects(nic.receive({ max: 7 } as never).next(), {
+      code: 'ERR_VHOST_INVALID_ARGUMENT',
+      message: /^options must be made of the options limit, signal; received/,
+    });
+    await assert.rejects(nic.receive({ signal: 7 as never }).next(), {
+      message: /^signal must be an AbortSignal/,
+    });
+  });
+
   it('checks its limit', async () => {
     await open();
     for (const limit of [0, -1, 1.5, 65_537])

@@ -142,6 +142,16 @@ describe('Nic.send', () => {
       [new Uint8Array(60), { needsChecksum: true, csumStart: 59 }, { code: 'ERR_VHOST_BAD_HEADER' }],
       [new Uint8Array(60), { gsoType: 'tcpv4' }, { code: 'ERR_VHOST_BAD_HEADER' }],
       [new Uint8Array(60), { csumStart: -1 }, { code: 'ERR_VHOST_OUT_OF_RANGE' }],
+      [
+        new Uint8Array(60),
+        { ecn: 1 },
+        { code: 'ERR_VHOST_INVALID_ARGUMENT', message: /^header\.ecn must be true or false/ },
+      ],
+      [
+        new Uint8Array(60),
+        { needsChecksum: 'no' },
+        { code: 'ERR_VHOST_INVALID_ARGUMENT', message: /^header\.needsChecksum must be/ },
+      ],
     ];
     for (const [frame, header, error] of wrong) {
       await assert.rejects(nic.send(frame as Uint8Array, header ? { header } : {}), error);
@@ -154,6 +164,25 @@ describe('Nic.send', () => {
     await nic.send(new Uint8Array(60));
     await nic.drain();
     assert.deepEqual(errors, []);
+  });
+
+  it('refuses options that are none', async () => {
+    await open();
+    const wrong: [unknown, RegExp][] = [
+      [7, /^options must be an object of options; received 7$/],
+      [null, /^options must be an object of options; received null$/],
+      [{ headers: {} }, /^options must be made of the options header, signal \(did you mean "header"\?\)/],
+      [{ signal: 7 }, /^signal must be an AbortSignal; received 7$/],
+      [{ signal: null }, /^signal must be an AbortSignal; received null$/],
+    ];
+    for (const [options, message] of wrong) {
+      const error = { code: 'ERR_VHOST_INVALID_ARGUMENT', message };
+      assert.throws(() => nic.submit([new Uint8Array(60)], options as never), error);
+      await assert.rejects(nic.send(new Uint8Array(60), options as never), error);
+    }
+    for (const wait of [nic.drain({ deadline: 1 } as never), nic.tx.ready({ deadline: 1 } as never)])
+      await assert.rejects(wait, { message: /^options must be made of the options signal; received/ });
+    assert.equal(nic.tx.ledger.submitted, 0);
   });
 
   it('refuses a frame for which reception never leaves buffers enough', async () => {

@@ -36,6 +36,17 @@ describe('KernelVhost', () => {
     vhost.setVringAddr(0, ring(0));
   }
 
+  it('refuses options that are none', () => {
+    const wrong: [unknown, RegExp][] = [
+      ['/dev/vhost-net', /^options must be an object of options/],
+      [{ kernel, device: '/dev/vhost-net' }, /^options must be made of the options path, kernel; received/],
+      [{ kernel, path: 7 }, /^path must be the path of a device; received 7$/],
+    ];
+    for (const [options, message] of wrong)
+      for (const call of [KernelVhost.open, KernelVhost.capabilities])
+        assert.throws(() => call(options as never), { code: 'ERR_VHOST_INVALID_ARGUMENT', message });
+  });
+
   it('takes no more regions than the module does, and none that is not in the table of a device', async () => {
     prepare();
     kernel.files.set('/sys/module/vhost/parameters/max_mem_regions', '2\n');
