@@ -20,9 +20,16 @@ const hints: readonly Hint[] = [
     code: 'EACCES',
     hint: 'the device belongs to another user or group: join its group (often kvm), or run as root',
   },
-  { at: /vhost-net$/, code: 'ENXIO', hint: 'the node is there but the module is not: modprobe vhost_net' },
+  // misc_open() finds no driver under the number of the node, and could load none.
+  { at: /vhost-net$/, code: 'ENODEV', hint: 'the node is there but the module is not: modprobe vhost_net' },
   { at: /\/tun$/, code: 'ENOENT', hint: 'the module tun is not loaded: modprobe tun' },
+  { at: /\/tun$/, code: 'ENODEV', hint: 'the node is there but the module is not: modprobe tun' },
   { at: /\/tun$/, code: 'EACCES', hint: 'opening /dev/net/tun needs its group or root' },
+  {
+    at: /\/(vhost-net|tun|tap\d+)$/,
+    code: 'EPERM',
+    hint: 'the rules of this container or service forbid the device: docker run --device PATH, or DeviceAllow=PATH rw in a unit',
+  },
   { at: /\/tap\d+$/, code: 'EACCES', hint: 'a macvtap node belongs to root alone: chown it or run as root' },
   {
     at: 'TUNSETIFF',

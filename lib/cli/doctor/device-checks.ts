@@ -1,16 +1,15 @@
 import { bit } from '../../abi/bit.js';
 import { featureNames } from '../../abi/feature-names.js';
 import { VIRTIO_F_VERSION_1 } from '../../abi/virtio-config.js';
+import { addonCheck } from './addon-check.js';
 import { blocked, type Check, type Finding, missing, ok } from './check.js';
 import { DEVICE, type DeviceProbe, probeDevice } from './device-probe.js';
 import { moduleState } from './kernel-module.js';
 import type { Machine } from './machine.js';
-import { accessTo, asRoot, inContainer } from './mend.js';
+import { accessTo, allowed, asRoot, IN_VM, inContainer } from './mend.js';
 
 const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
 const DOCKER = `--device ${DEVICE}`;
-const IN_VM = 'npm run vm -- COMMAND, in a checkout of vhost-net';
-
 const LOAD = 'modprobe vhost_net';
 
 /** The module is loaded where its parameter shows, in a kernel that has it built in too. */
@@ -47,7 +46,8 @@ export const nodeCheck: Check = {
 export const permissionCheck: Check = {
   name: 'permission',
   find(machine) {
-    if (machine.device(DEVICE) === undefined) return blocked(`${DEVICE} is not there to be opened`);
+    if (machine.device(DEVICE) === undefined)
+      return blocked(`${DEVICE} is not there to be opened`, nodeCheck.find(machine).mend);
     const code = machine.openRefusal(DEVICE);
     switch (code) {
       case '':
@@ -55,15 +55,15 @@ export const permissionCheck: Check = {
       case 'EACCES':
         return blocked(`${DEVICE} belongs to others`, accessTo(machine, DEVICE));
       case 'EPERM':
-        return blocked(
-          `the rules of this container or service forbid ${DEVICE}`,
-          inContainer(machine, DOCKER) ?? `DeviceAllow=${DEVICE} rw, in the unit of a service`,
-        );
+        return blocked(`the rules of this container or service forbid ${DEVICE}`, allowed(machine, DEVICE));
       case 'ENXIO':
       case 'ENODEV':
-        return blocked('the node is there, its module is not', asRoot(machine, LOAD));
+        return blocked(
+          'the node is there, its module is not',
+          moduleCheck.find(machine).mend ?? asRoot(machine, LOAD),
+        );
       default:
-        return blocked(`open: ${code}`);
+        return blocked(`open: ${code}; the kernel may have said why`, asRoot(machine, 'dmesg'));
     }
   },
 };
@@ -74,7 +74,7 @@ export const featuresCheck: Check = {
     probed(machine, ({ features }) => {
       const names = featureNames(features).join(' ');
       if ((features & bit(VIRTIO_F_VERSION_1)) !== 0n) return ok(names);
-      return blocked(`without VIRTIO_F_VERSION_1, which a Nic needs: ${names}`, 'a kernel from 4.0 on');
+      return blocked(`without VIRTIO_F_VERSION_1, which a Nic needs: ${names}`, IN_VM);
     }),
 };
 
@@ -85,7 +85,7 @@ export const workersCheck: Check = {
     probed(machine, ({ workers }) =>
       workers === ''
         ? ok('VHOST_NEW_WORKER and its like are offered')
-        : missing(`${workers}: all queues of a device share one worker`),
+        : missing(`${workers} before Linux 6.4: all queues of a device share one worker`, IN_VM),
     ),
 };
 
@@ -96,7 +96,7 @@ export const busyPollCheck: Check = {
     probed(machine, ({ busyPoll }) =>
       busyPoll === ''
         ? ok('VHOST_SET_VRING_BUSYLOOP_TIMEOUT is offered')
-        : missing(`${busyPoll}: the option busyPoll of a Nic is refused`, 'a kernel from 4.6 on'),
+        : missing(`${busyPoll} before Linux 4.6: the option busyPoll of a Nic is refused`, IN_VM),
     ),
 };
 
@@ -105,7 +105,8 @@ export const zerocopyCheck: Check = {
   optional: true,
   find(machine) {
     const value = machine.read(ZEROCOPY)?.trim();
-    if (value === undefined) return missing('not known before the module is loaded');
+    if (value === undefined)
+      return missing('not known before the module is loaded', moduleCheck.find(machine).mend);
     if (value === '1') return ok('on: frames of 256 bytes and more complete late and out of order');
     const command = 'modprobe -r vhost_net && modprobe vhost_net experimental_zcopytx=1';
     return missing(
@@ -117,5 +118,9 @@ export const zerocopyCheck: Check = {
 
 function probed(machine: Machine, judge: (probe: DeviceProbe) => Finding): Finding {
   const probe = probeDevice(machine);
-  return typeof probe === 'string' ? blocked(probe) : judge(probe);
+  if (typeof probe !== 'string') return judge(probe);
+  const cause = [nodeCheck, addonCheck, permissionCheck]
+    .map((check) => check.find(machine))
+    .find(({ status }) => status !== 'ok');
+  return blocked(probe, cause?.mend);
 }

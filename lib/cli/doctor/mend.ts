@@ -12,6 +12,17 @@ export function inContainer(machine: Machine, option: string): string | undefine
   return container ? `start the container with ${option}` : undefined;
 }
 
+/** Where a kernel is to be had that lacks nothing. */
+export const IN_VM = 'npm run vm -- COMMAND, in a checkout of vhost-net';
+
+/** How a program gets at a device that the rules of its control group forbid. */
+export function allowed(machine: Machine, path: string): string {
+  return (
+    inContainer(machine, `--device ${path}`) ??
+    asRoot(machine, `systemctl set-property UNIT 'DeviceAllow=${path} rw'`)
+  );
+}
+
 /** How a user gets at a device node. */
 export function accessTo(machine: Machine, path: string): string {
   const node = machine.device(path);

@@ -34,6 +34,7 @@ function cases(check: Check, list: readonly Case[]): void {
   });
 }
 
+const IN_VM = 'npm run vm -- COMMAND, in a checkout of vhost-net';
 const REBUILD = 'cd /p/vhost-net && npx node-gyp rebuild';
 cases(addonCheck, [
   ['an addon', {}, 'ok', /loaded/],
@@ -70,7 +71,7 @@ cases(device.moduleCheck, [
     { files: { [DEPENDENCIES]: 'kernel/other_vhost_net.ko: kernel/vhost_net.kox\n' } },
     'missing',
     /6.12.0 brings none/,
-    'npm run vm -- COMMAND, in a checkout of vhost-net',
+    IN_VM,
   ],
 ]);
 
@@ -110,7 +111,14 @@ const GROUPS = 'root:x:0:\nkvm:x:104:alice\n';
 const refusing = (code: string): FakeFacts => ({ ...present, refusals: { [VHOST]: code } });
 cases(device.permissionCheck, [
   ['a device that opens', present, 'ok', /opens/],
-  ['no node', {}, 'blocked', /not there/],
+  ['no node', {}, 'blocked', /not there/, IN_VM],
+  [
+    'no node, and a module to load',
+    { files: { [DEPENDENCIES]: 'vhost_net.ko:' } },
+    'blocked',
+    /not there/,
+    'sudo modprobe vhost_net',
+  ],
   [
     'a group that may',
     {
@@ -135,11 +143,24 @@ cases(device.permissionCheck, [
     refusing('EPERM'),
     'blocked',
     /forbid/,
-    'DeviceAllow=/dev/vhost-net rw, in the unit of a service',
+    "sudo systemctl set-property UNIT 'DeviceAllow=/dev/vhost-net rw'",
   ],
-  ['a node without its module', refusing('ENXIO'), 'blocked', /its module is not/, 'sudo modprobe vhost_net'],
-  ['a kernel that unloads it', refusing('ENODEV'), 'blocked', /its module is not/, 'sudo modprobe vhost_net'],
-  ['an error nobody foresaw', refusing('EIO'), 'blocked', /open: EIO/],
+  ['a node without its module', refusing('ENODEV'), 'blocked', /its module is not/, IN_VM],
+  [
+    'a node whose module could be loaded',
+    { ...refusing('ENODEV'), files: { [DEPENDENCIES]: 'vhost_net.ko:' } },
+    'blocked',
+    /its module is not/,
+    'sudo modprobe vhost_net',
+  ],
+  [
+    'a node of another number',
+    { ...refusing('ENXIO'), files: { [ZEROCOPY]: '0' } },
+    'blocked',
+    /its module is not/,
+    'sudo modprobe vhost_net',
+  ],
+  ['an error nobody foresaw', refusing('EIO'), 'blocked', /open: EIO/, 'sudo dmesg'],
 ]);
 
 const unloaded = { ...present, kernel: new VhostError('ERR_VHOST_ADDON', 'x') };
@@ -149,15 +170,16 @@ const asked = (answers: Parameters<typeof answering>[0]): FakeFacts => ({
 });
 cases(device.featuresCheck, [
   ['their names', asked({ features: 0x1_1000_8000n }), 'ok', /^VIRTIO_NET_F_MRG_RXBUF .*VIRTIO_F_VERSION_1$/],
+  ['too few of them', asked({ features: 0x8000n }), 'blocked', /without VIRTIO_F_VERSION_1/, IN_VM],
+  ['no node', {}, 'blocked', /without the device node/, IN_VM],
+  ['no addon', unloaded, 'blocked', /without the native addon/, REBUILD],
   [
-    'too few of them',
-    asked({ features: 0x8000n }),
+    'a device that forbids it',
+    { ...asked({ open: refused('EACCES') }), refusals: { [VHOST]: 'EACCES' } },
     'blocked',
-    /without VIRTIO_F_VERSION_1/,
-    'a kernel from 4.0 on',
+    /not known: EACCES/,
+    'sudo setfacl -m u:$USER:rw /dev/vhost-net',
   ],
-  ['no node', {}, 'blocked', /without the device node/],
-  ['no addon', unloaded, 'blocked', /without the native addon/],
   ['a device that does not open', asked({ open: refused('EACCES') }), 'blocked', /not known: EACCES/],
   ['a device that does not answer', asked({ features: refused('EIO') }), 'blocked', /not known: EIO/],
 ]);
@@ -169,18 +191,13 @@ cases(device.workersCheck, [
     asked({ worker: refused('ENOTTY') }),
     'missing',
     /ENOTTY.*one worker/,
+    IN_VM,
   ],
-  ['no device', {}, 'blocked', /not known/],
+  ['no device', {}, 'blocked', /not known/, IN_VM],
 ]);
 cases(device.busyPollCheck, [
   ['an answer', asked({}), 'ok', /BUSYLOOP/],
-  [
-    'a device that knows no such request',
-    asked({ busyPoll: refused('ENOTTY') }),
-    'missing',
-    /ENOTTY/,
-    'a kernel from 4.6 on',
-  ],
+  ['a device that knows no such request', asked({ busyPoll: refused('ENOTTY') }), 'missing', /ENOTTY/, IN_VM],
   ['no owner to be had', asked({ owner: refused('ENOMEM') }), 'blocked', /ENOMEM/],
 ]);
 
@@ -189,7 +206,7 @@ cases(device.zerocopyCheck, [
   ['the parameter on', { files: { [ZEROCOPY]: '1\n' } }, 'ok', /out of order/],
   ['the parameter off', { files: { [ZEROCOPY]: '0\n' } }, 'missing', /^off/, `sudo sh -c '${RELOAD}'`],
   ['the parameter off, for root', { isRoot: true, files: { [ZEROCOPY]: '0\n' } }, 'missing', /^off/, RELOAD],
-  ['no module', {}, 'missing', /not known/],
+  ['no module', {}, 'missing', /not known/, IN_VM],
 ]);
 
 cases(tunCheck, [
@@ -205,8 +222,22 @@ cases(tunCheck, [
     'ok',
     /tun/,
   ],
-  ['a node alone', { devices: { [TUN]: node } }, 'missing', /module tun is not/, 'sudo modprobe tun'],
-  ['nothing', {}, 'missing', /not there/, 'sudo modprobe tun'],
+  ['a node alone', { devices: { [TUN]: node } }, 'missing', /brings no module tun/, IN_VM],
+  ['nothing', {}, 'missing', /not there/, IN_VM],
+  [
+    'a module to load',
+    { files: { [DEPENDENCIES]: 'drivers/net/tun.ko:' } },
+    'missing',
+    /not there/,
+    'sudo modprobe tun',
+  ],
+  [
+    'a module alone',
+    { files: { '/sys/class/misc/tun/dev': '10:200' } },
+    'missing',
+    /not there/,
+    "sudo sh -c 'mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200'",
+  ],
   [
     'nothing, in a container',
     { files: DOCKER },
@@ -220,6 +251,17 @@ cases(tunCheck, [
     'blocked',
     /others/,
     'sudo setfacl -m u:$USER:rw /dev/net/tun',
+  ],
+  [
+    'a service that forbids it',
+    {
+      devices: { [TUN]: node },
+      files: { '/sys/class/misc/tun/dev': '10:200' },
+      openRefusals: { [TUN]: 'EPERM' },
+    },
+    'blocked',
+    /forbid/,
+    "sudo systemctl set-property UNIT 'DeviceAllow=/dev/net/tun rw'",
   ],
 ]);
 
@@ -242,7 +284,7 @@ cases(netAdminCheck, [
 
 cases(macvtapCheck, [
   ['a file to load', { files: { [DEPENDENCIES]: 'kernel/drivers/net/macvtap.ko.zst:\n' } }, 'ok', /loadable/],
-  ['no module', {}, 'missing', /no module macvtap/],
+  ['no module', {}, 'missing', /no module macvtap/, IN_VM],
 ]);
 
 const pages = (total: number, free: number, reserved: number): FakeFacts => ({
@@ -255,7 +297,7 @@ cases(hugePagesCheck, [
   ['some free', pages(8, 5, 1), 'ok', /^4 free, of 2 MiB$/],
   ['all promised', pages(8, 2, 2), 'blocked', /in use/, RESERVE],
   ['none', pages(0, 0, 0), 'missing', /none of 2 MiB/, RESERVE],
-  ['a kernel without', { files: { '/proc/meminfo': 'MemTotal: 1 kB\n' } }, 'missing', /has none/],
+  ['a kernel without', { files: { '/proc/meminfo': 'MemTotal: 1 kB\n' } }, 'missing', /has none/, IN_VM],
 ]);
 
 const limits = (limit: string): FakeFacts => ({
@@ -271,13 +313,32 @@ cases(memlockCheck, [
     'ok',
     /CAP_IPC_LOCK/,
   ],
-  ['nothing known', {}, 'missing', /not known/],
+  ['nothing known', {}, 'missing', /not known/, 'sudo mount -t proc proc /proc'],
 ]);
 
 const KVM = '/dev/kvm';
+const processor = (flag: string, modules: string): FakeFacts => ({
+  files: { '/proc/cpuinfo': `processor\t: 0\nflags\t\t: fpu ${flag} ht\n`, [DEPENDENCIES]: modules },
+});
 cases(kvmCheck, [
   ['a device', { devices: { [KVM]: node } }, 'ok', /kvm/],
-  ['none', {}, 'missing', /slower/, 'sudo modprobe kvm'],
+  [
+    'a module for a processor of Intel',
+    processor('vmx', 'kernel/arch/x86/kvm/kvm-intel.ko.xz:'),
+    'missing',
+    /slower$/,
+    'sudo modprobe kvm_intel',
+  ],
+  [
+    'a module for a processor of AMD',
+    processor('svm', 'kernel/arch/x86/kvm/kvm-amd.ko.xz:'),
+    'missing',
+    /slower$/,
+    'sudo modprobe kvm_amd',
+  ],
+  ['no module', processor('vmx', ''), 'missing', /brings no module kvm_intel here$/],
+  ['a processor without', processor('sse', 'kvm-intel.ko:'), 'missing', /this processor offers none/],
+  ['none for arm', { arch: 'arm64' }, 'missing', /slower$/],
   [
     'a device of a group',
     {

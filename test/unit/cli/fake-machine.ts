@@ -44,6 +44,8 @@ export interface FakeFacts {
   readonly devices?: Readonly<Record<string, DeviceNode>>;
   /** Codes of the errors with which paths are refused, to access and to open. */
   readonly refusals?: Readonly<Record<string, string>>;
+  /** Of those that are refused only when they are opened. */
+  readonly openRefusals?: Readonly<Record<string, string>>;
   readonly programs?: Readonly<Record<string, string>>;
   readonly kernel?: Kernel | Error;
 }
@@ -59,7 +61,7 @@ export function fakeMachine(facts: FakeFacts = {}): Machine {
     read: (path) => files[path],
     device: (path) => devices[path],
     refusal: (path) => refusals[path] ?? '',
-    openRefusal: (path) => refusals[path] ?? '',
+    openRefusal: (path) => refusals[path] ?? facts.openRefusals?.[path] ?? '',
     program: (name) => programs[name],
     loadKernel() {
       if (kernel instanceof Error) throw kernel;

@@ -13,8 +13,12 @@ describe('explain', () => {
     const known: [RegExp, string, readonly unknown[], string][] = [
       [/modprobe vhost_net/, 'vhost.open', ['/dev/vhost-net'], 'ENOENT'],
       [/join its group/, 'vhost.open', ['/dev/vhost-net'], 'EACCES'],
-      [/modprobe vhost_net/, 'vhost.open', ['/dev/vhost-net'], 'ENXIO'],
+      [/the module is not: modprobe vhost_net/, 'vhost.open', ['/dev/vhost-net'], 'ENODEV'],
+      [/forbid the device/, 'vhost.open', ['/dev/vhost-net'], 'EPERM'],
       [/modprobe tun/, 'tun.open', ['/dev/net/tun'], 'ENOENT'],
+      [/the module is not: modprobe tun/, 'tun.open', ['/dev/net/tun'], 'ENODEV'],
+      [/forbid the device/, 'tun.open', ['/dev/net/tun'], 'EPERM'],
+      [/forbid the device/, 'tun.open', ['/dev/tap12'], 'EPERM'],
       [/its group or root/, 'tun.open', ['/dev/net/tun'], 'EACCES'],
       [/macvtap node belongs to root/, 'tun.open', ['/dev/tap12'], 'EACCES'],
       [/CAP_NET_ADMIN/, 'tun.setIff', [3, 'tap0', 0], 'EPERM'],
