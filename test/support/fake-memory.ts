@@ -38,6 +38,8 @@ export class FakeMemory implements MemorySurface {
   private readonly descriptors: FakeDescriptors;
   private readonly mappings = new Map<bigint, OpenMapping & { mapping: Mapping; whole?: MemoryFile }>();
   private readonly unmapped = new Set<bigint>();
+  /** Huge pages that were set aside: as on most hosts none, unless a test says so. They are there for each mapping. */
+  hugePages = 0;
   /** High in the 47 bits of user space, so that an address does not survive being taken for a u32. */
   private next = 0x7f12_3456_7000n;
   /** Asked before memory goes: who was told of it? */
@@ -75,8 +77,7 @@ export class FakeMemory implements MemorySurface {
   create(name: string, size: number, hugePageSize: number): Mapping {
     const entry = this.trace.enter('memory.create', [name, size, hugePageSize]);
     if (size <= 0 || size % pageBytes !== 0) throw entry.refuse('EINVAL');
-    // Like a host on which no huge pages were set aside.
-    if (hugePageSize !== 0) throw entry.refuse('ENOMEM');
+    if (hugePageSize !== 0 && size / hugePageSize > this.hugePages) throw entry.refuse('ENOMEM');
     const file = new MemoryFile(size);
     return this.place(name, size, this.descriptors.install(file), file);
   }

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../../lib/net/nic.js';
 import { Iommu } from '../../../lib/vhost/iommu.js';
 import type { Translator } from '../../../lib/vhost/iotlb.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
@@ -122,24 +121,5 @@ describe('Nic: addresses that are translated', () => {
     await assert.rejects(openNic({ iommu: 'yes' as never }, kernel), {
       message: /^iommu must be true, false or a function/,
     });
-  });
-
-  it('leave nothing open whichever call is refused while opening', async () => {
-    const complete = new FakeKernel();
-    const { nic } = await openNic({ iommu: true }, complete);
-    const calls = complete.refusable;
-    await nic.close();
-    for (let n = 1; n <= calls; n++) {
-      const kernel = new FakeKernel();
-      kernel.failAt(n, 'EIO');
-      let opened: Nic | undefined;
-      try {
-        opened = (await openNic({ iommu: true }, kernel)).nic;
-      } catch {
-        // What is refused is told; here it matters what is left.
-      }
-      await opened?.close();
-      kernel.assertNothingLeft();
-    }
   });
 });
