@@ -20,6 +20,7 @@ function world() {
     guestPhysicalAddress: 2 ** 20,
     userAddress: 0n,
     fd: -1,
+    mapped: true,
     unmap() {},
   };
   // A Region but for the kernel behind it.
