@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -11,7 +12,6 @@
 
 #include "bus_guard.h"
 #include "call.h"
-#include "linux_abi.h"
 #include "surfaces.h"
 
 namespace vhost_net {
@@ -151,10 +151,10 @@ napi_value Map(Call& call) {
     return nullptr;
   struct stat status = {};
   if (fstat(fd, &status) == -1) return call.Refuse(errno, {"fstat"});
+  // mmap(2) refuses to map nothing, which rounding up to a page would hide.
+  if (size == 0) return call.Refuse(EINVAL, {"mmap"});
   // mmap(2) would allow it, and the first touch of what is not there would end the process with
   // SIGBUS.
-  // mmap(2) refuses none at all, which rounding up to a page would hide.
-  if (size == 0) return call.Refuse(EINVAL, {"mmap"});
   if (S_ISREG(status.st_mode) && offset + size > static_cast<uint64_t>(status.st_size))
     return call.WrongValue(call[2], "size", "within the file that is mapped");
   Mapped mapped(fd, offset, size, PageSizeOf(fd, status));

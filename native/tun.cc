@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 
@@ -8,7 +9,6 @@
 
 #include "call.h"
 #include "interface_request.h"
-#include "linux_abi.h"
 #include "network_namespace.h"
 #include "surfaces.h"
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { laterKernels } from './later-kernels.js';
 import { layouts } from './layouts.js';
 import { SystemHeaders } from './system-headers.js';
@@ -102,6 +103,31 @@ describe('abi: the numbers of the kernel', function () {
     );
     for (const [name, value] of values) assert.equal(exported.get(name), value, name);
     assert.equal(values.size, laterKernels.size);
+  });
+
+  it('equals what native/ gives to the kernel where a header lacks it', async function () {
+    const names = ['vhost_abi.h', 'linux_abi.h'];
+    const paths = names.map((name) => fileURLToPath(new URL(`../../../../native/${name}`, import.meta.url)));
+    const native = new SystemHeaders(paths);
+    try {
+      const defined = paths.flatMap((path) =>
+        [...readFileSync(path, 'utf8').matchAll(/^#define ((?:VHOST|PACKET)_\w+) /gm)].map(
+          ([, name]) => name!,
+        ),
+      );
+      const sizes = ['VHOST_WORKER_STATE', 'VHOST_VRING_WORKER', 'VHOST_FEATURES_ARRAY'].flatMap((prefix) =>
+        [...layouts].filter(([name]) => name.startsWith(`${prefix}_`)),
+      );
+      const asked = new Map([...defined.map((name) => [name, name] as const), ...sizes]);
+      const values = await native.evaluate(asked);
+      const differences = [...asked.keys()].filter((name) => values.get(name) !== exported.get(name));
+      assert.deepEqual(differences, []);
+      assert.ok(defined.length >= 11, `${defined.length} names`);
+      const own = defined.filter((name) => !present.has(name));
+      this.test!.title += ` (${defined.length} names, ${own.length} of them not in this system's headers)`;
+    } finally {
+      native.dispose();
+    }
   });
 
   it('equals the source that it names where no header has it', () => {

@@ -32,10 +32,16 @@ const prelude = [
 /** Expressions by a label of the caller's. */
 export type Expressions = ReadonlyMap<string, string>;
 
-/** The C headers that this system has, asked through its compiler. */
+/** The C headers that this system has, asked through its compiler, and others after them. */
 export class SystemHeaders {
   private readonly directory = mkdtempSync(join(tmpdir(), 'vhost-abi-'));
+  private readonly prelude: string;
   private files = 0;
+
+  /** `others`: paths of headers that are included after the system's. */
+  constructor(others: readonly string[] = []) {
+    this.prelude = [prelude, ...others.map((path) => `#include "${path}"\n`)].join('');
+  }
 
   dispose(): void {
     rmSync(this.directory, { recursive: true, force: true });
@@ -43,7 +49,7 @@ export class SystemHeaders {
 
   /** Names that the preprocessor knows; an enumerator need not be among them. */
   macros(): Set<string> {
-    const source = this.write(prelude);
+    const source = this.write(this.prelude);
     const text = execFileSync(compiler, ['-E', '-dM', source], { encoding: 'utf8', maxBuffer: 1 << 24 });
     return new Set([...text.matchAll(/^#define (\w+)/gm)].map((match) => match[1]!));
   }
@@ -99,7 +105,7 @@ export class SystemHeaders {
     const lines = [...expressions].map(
       ([label, expression]) => `  printf("${label} %lld\\n", (long long)(${expression}));\n`,
     );
-    return `${prelude}int main(void) {\n${lines.join('')}  return 0;\n}\n`;
+    return `${this.prelude}int main(void) {\n${lines.join('')}  return 0;\n}\n`;
   }
 
   private write(text: string): string {
