@@ -5,6 +5,7 @@ import { GuestMemory } from '../../../lib/memory/guest-memory.js';
 import { Nic } from '../../../lib/net/nic.js';
 import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
+import { ModelWorkers } from '../../support/model-workers.js';
 import { openNic } from '../../support/open-nic.js';
 
 describe('Nic.open', () => {
@@ -168,7 +169,8 @@ describe('Nic.open', () => {
       ['kernel thread', true],
     ] as const) {
       const kernel = new FakeKernel({ forkControl: true, taskWorkers: other });
-      const nic = await openWith(kernel, () => ({ tap: 'tap0', worker: kind, queuePairs: 2 }));
+      kernel.attachDevice(new ModelWorkers());
+      const nic = await Nic.open({ tap: 'tap0', worker: kind, queuePairs: 2, queueSize: 8, kernel });
       for (const pair of nic.pairs) assert.equal((await pair.worker())!.kind, kind);
       await nic.close();
       kernel.assertNothingLeft();

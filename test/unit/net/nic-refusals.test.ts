@@ -103,6 +103,11 @@ const ways: readonly Way[] = [
     kernel: { features: offeredFeatures | (1n << 35n) },
     options: () => ({ tap: 'tap0', inOrder: true }),
   },
+  {
+    name: 'a worker of a kind',
+    kernel: { forkControl: true },
+    options: () => ({ tap: 'tap0', worker: 'kernel thread' }),
+  },
   { name: 'resumable', options: () => ({ tap: 'tap0', resumable: true }) },
   { name: 'translated', closesAnyway: true, options: () => ({ tap: 'tap0', iommu: true }) },
 ];
