@@ -5,11 +5,14 @@ export interface InterfaceWatch {
   close(): void;
 }
 
-/** The network interface of a backend. */
+/** The network interface of a backend, as it is at the time of asking: netdevice(7). */
 export interface BackendInterface {
   readonly name: string;
+  /** Bytes of the longest payload, without the Ethernet header (SIOCGIFMTU). */
   readonly mtu: number;
+  /** Address of the host's end, "02:00:00:00:00:01" (SIOCGIFHWADDR). */
   readonly mac: string;
+  /** Whether it carries frames (IFF_UP). */
   readonly up: boolean;
   /** The path of its network namespace; `undefined` for this process's, and where there is none. */
   readonly netns?: string | undefined;
@@ -49,8 +52,9 @@ export interface Backend {
    * ERR_VHOST_UNSUPPORTED where it was not opened with several queues (IFF_MULTI_QUEUE).
    */
   switchQueue(queue: number, on: boolean): void;
-  /** Closes the descriptors. A vhost device to which one was attached goes on with it until it is detached. */
+  /** Closes the descriptors. A vhost device to which one was attached goes on with it until it is detached. Idempotent. */
   close(): void;
+  [Symbol.dispose](): void;
 }
 
 /**

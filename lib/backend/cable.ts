@@ -21,6 +21,11 @@ export function openCable(
   const device = nominalInterface('cable', options);
   const end = (fd: number): Backend => {
     let open = true;
+    const close = (): void => {
+      if (!open) return;
+      open = false;
+      kernel.descriptor.close(fd);
+    };
     return {
       kind: 'cable',
       fd,
@@ -33,11 +38,8 @@ export function openCable(
       switchQueue: (_, on) => {
         if (!on) throw new VhostError('ERR_VHOST_UNSUPPORTED', 'a cable has one queue at each end');
       },
-      close: () => {
-        if (!open) return;
-        open = false;
-        kernel.descriptor.close(fd);
-      },
+      close,
+      [Symbol.dispose]: close,
     };
   };
   const [one, other] = kernel.frames.pair();

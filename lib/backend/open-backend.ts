@@ -100,6 +100,10 @@ export class OpenBackend implements Backend {
       }
     if (failures.length > 0) throw failures[0];
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 /** Notes what an opening has opened so far, and gives it back. */

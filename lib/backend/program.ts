@@ -73,6 +73,10 @@ export class ProgramBackend implements Backend {
   close(): void {
     programs.delete(this.fd);
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 /** Makes a backend of a function. */

@@ -31,5 +31,6 @@ export function remoteBackend(options: RemoteOptions = {}): Backend {
       );
     },
     close: () => {},
+    [Symbol.dispose]: () => {},
   };
 }

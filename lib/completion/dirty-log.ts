@@ -1,4 +1,5 @@
 import { VHOST_PAGE_SIZE } from '../abi/vhost.js';
+import { VhostError } from '../errors/errors.js';
 import type { Kernel, Mapping } from '../kernel/kernel.js';
 
 const PAGES_PER_WORD = 32;
@@ -43,8 +44,9 @@ export class DirtyLog {
     return this.#words.byteLength;
   }
 
-  /** The pages written since the last time, in order of their addresses, and clears them. */
+  /** The pages written since the last time, in order of their addresses, and clears them. ERR_VHOST_CLOSED: it was closed. */
   take(): PageRange[] {
+    if (!this.#mapped) throw new VhostError('ERR_VHOST_CLOSED', 'the dirty log is closed');
     const ranges: PageRange[] = [];
     let first = -1;
     const end = (page: number): void => {
@@ -76,5 +78,9 @@ export class DirtyLog {
     if (!this.#mapped) return;
     this.#mapped = false;
     this.#kernel.memory.unmap(this.#mapping);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -92,7 +92,10 @@ export class GuestMemory {
     this.regions = this.#regions;
   }
 
-  /** Maps a new region of zeroes. */
+  /**
+   * Maps a new region of zeroes. ERR_VHOST_OUT_OF_RANGE: it overlaps another, or its address is not on a page. ENOMEM: so much
+   * memory, or so many huge pages, are not to be had; `hint` tells how to set huge pages aside.
+   */
   addRegion(options: RegionOptions): Region {
     const hugePageSize = options.hugePageSize ?? 0;
     checkInteger('hugePageSize', hugePageSize, 0, 2 ** 34);
@@ -192,7 +195,7 @@ export class GuestMemory {
     });
   }
 
-  /** Takes `size` bytes, aligned. */
+  /** Takes `size` bytes, aligned. ERR_VHOST_OUT_OF_RANGE: no region has so much left. */
   allocate(size: number, alignment = 64, options: AllocateOptions = {}): Allocation {
     const { region: wanted, use = () => 'what was allocated there', gone = () => {} } = options;
     for (const [region, shares] of this.#shares) {
@@ -262,7 +265,7 @@ export class GuestMemory {
     };
   }
 
-  /** Unmaps every region; refused while a device holds this memory. */
+  /** Unmaps every region. ERR_VHOST_IN_USE: a device holds this memory. */
   close(): void {
     if (this.#holders.size > 0)
       throw new VhostError(
@@ -280,6 +283,10 @@ export class GuestMemory {
       }
     }
     if (failures.length > 0) throw failures[0];
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #checkApart(address: number, size: number): void {

@@ -150,6 +150,10 @@ export class Iotlb {
     this.translator.detach?.(this);
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #listen(): void {
     this.#watch = this.#vhost.watchIotlb!({
       missed: ({ type, iova, access }) => {

@@ -423,6 +423,7 @@ export class KernelVhost implements Vhost {
     return watch;
   }
 
+  /** Closes the device and lets go of its memory. ERR_VHOST_IN_USE: a backend is being detached. Idempotent. */
   close(): void {
     if (this.#fd === -1) return;
     if (this.#detaching > 0)
@@ -439,6 +440,10 @@ export class KernelVhost implements Vhost {
       this.#memory?.drop(this.#holder);
       this.#memory = undefined;
     }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 

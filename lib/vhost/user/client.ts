@@ -213,6 +213,10 @@ export class VhostUserClient implements Vhost {
     this.#memory = undefined;
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #offers(feature: ProtocolFeature): boolean {
     return (this.#protocolFeatures & protocolFeatureBits(feature)) !== 0n;
   }
