@@ -18,6 +18,7 @@ export { AddressMap, type MappedStretch } from './memory/address-map.js';
 export { FramePool } from './memory/frame-pool.js';
 export { GuestMemory } from './memory/guest-memory.js';
 export { Region } from './memory/region.js';
+export { type FrameStreamEnd, type FrameStreamOptions, frameStream } from './net/frame-stream.js';
 export { HandOver, type HandOverState, type PassOptions, type TakeOptions } from './net/hand-over.js';
 export { checkHeader, HEADER_SIZE, type NetHeader } from './net/header.js';
 export { type Loss, Nic, type NicStats, type ResumeOptions } from './net/nic.js';
