@@ -1,4 +1,5 @@
-// The device tests, with zero-copy as well, on every kernel that the package is tested with, one after the other; options as those of npm test.
+// The device tests, with zero-copy as well, on every kernel that the package is tested with, one after the other; options
+// as those of npm test.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -10,7 +11,8 @@ const KERNELS = ['6.12', '6.1'];
 const results = [];
 for (const kernel of KERNELS) {
   process.stdout.write(`\nLinux ${kernel}\n`);
-  const options = ['--only', 'device', '--only', 'zerocopy', '--kernel', kernel, ...process.argv.slice(2)];
+  const parts = ['nic', 'device', 'zerocopy'].flatMap((name) => ['--only', name]);
+  const options = [...parts, '--kernel', kernel, ...process.argv.slice(2)];
   const run = spawn(process.execPath, [join(ROOT, 'scripts/test.mjs'), ...options], { stdio: 'inherit' });
   const [status, signal] = await once(run, 'exit');
   // Interrupted, it is not to begin anew on the next kernel.

@@ -7,6 +7,7 @@ import { ROOT } from '../setup.mjs';
  * @property {string} name for `--only`
  * @property {string} title
  * @property {string[]} folders
+ * @property {string[]} [except] folders in those that are another part's
  * @property {'host' | 'tap' | 'device'} where on this machine itself, where taps can be made, or where a /dev/vhost-net is
  * @property {boolean} [worker] over this package's own device instead of the kernel's
  * @property {boolean} [zerocopy] the device completes large frames late
@@ -34,9 +35,18 @@ export const PARTS = [
     limit: 1200,
   },
   {
+    name: 'nic',
+    title: 'device tests of Nics',
+    folders: ['dist/test/device/nic'],
+    where: 'device',
+    timeout: 300,
+    limit: 2400,
+  },
+  {
     name: 'device',
-    title: 'device tests',
+    title: 'device tests of the tiers below',
     folders: ['dist/test/device'],
+    except: ['dist/test/device/nic'],
     where: 'device',
     timeout: 300,
     limit: 2400,
@@ -104,7 +114,7 @@ export const PARTS = [
  * @param {Part} part
  * @returns {string[]} its test files, relative to the checkout
  */
-export function filesOf({ folders }) {
+export function filesOf({ folders, except = [] }) {
   return folders
     .filter((folder) => existsSync(join(ROOT, folder)))
     .flatMap((folder) =>
@@ -112,6 +122,6 @@ export function filesOf({ folders }) {
         join(folder, name),
       ),
     )
-    .filter((path) => /\.test\.m?js$/.test(path))
+    .filter((path) => /\.test\.m?js$/.test(path) && !except.some((folder) => path.startsWith(`${folder}/`)))
     .sort();
 }
