@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { GuestMemory, hostKernel, KernelVhost } from '../../../lib/index.js';
+import { KernelVhost } from '../../../lib/index.js';
 import { Cable } from '../../support/device-cable.js';
 import { Flow, run } from '../../support/device-flow.js';
 import { Namespace } from '../../support/device-namespace.js';
@@ -51,9 +51,8 @@ describe('queue sizes', function () {
     });
 
   onKernel(() => {
-    it('are refused by the kernel too, where the raw tier asks for what it cannot do', () => {
+    it('that are no power of two up to 32,768 are refused by the kernel too, where the raw tier asks for them', () => {
       const vhost = KernelVhost.open();
-      const memory = new GuestMemory(hostKernel());
       try {
         vhost.setOwner();
         for (const size of [0, 3, 100, 65536])
@@ -66,7 +65,6 @@ describe('queue sizes', function () {
         for (const size of [1, 8, 32768]) vhost.setVringNum(1, size);
       } finally {
         vhost.close();
-        memory.close();
       }
     });
   });

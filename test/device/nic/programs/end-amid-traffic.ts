@@ -21,8 +21,9 @@ async function receive(): Promise<void> {
   let received = 0;
   for await (const each of b.receive()) {
     received += each.length;
-    if (received < ENOUGH) continue;
-    process.stdout.write(`${a.stats().transmit.inFlight > 0 ? 'in flight' : 'idle'}\n`);
+    const { inFlight } = a.stats().transmit;
+    if (received < ENOUGH || inFlight === 0) continue;
+    process.stdout.write(`${inFlight} in flight\n`);
     if (way === 'exit') process.exit(0);
     a.unref();
     b.unref();
