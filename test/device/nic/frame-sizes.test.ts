@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import type { Nic } from '../../../lib/index.js';
+import { formatMac } from '../../../lib/backend/network-interface.js';
+import { Nic } from '../../../lib/index.js';
 import { arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
-import type { TapNicOptions } from '../../support/device-namespace.js';
-import { type End, NumberedFrames } from '../../support/numbered-frames.js';
-import { TCP } from '../../support/segment.js';
+import { Namespace, type TapNicOptions } from '../../support/device-namespace.js';
+import { ADDRESS, type End, NumberedFrames } from '../../support/numbered-frames.js';
+import { SegmentKind, TCP } from '../../support/segment.js';
+import { onKernel } from '../../support/test-device.js';
 
 const COUNT = 100;
 const ENDS = [
@@ -79,11 +81,43 @@ describe('frames', function () {
 
     // The network stack cuts what reaches an interface's gso_max_size, 65,536 bytes with the link header
     // (gso_features_check()), whatever that interface could take.
-    for (const length of [65_536, 65_549])
+    for (const length of [65_536, 65_549, 65_550])
       it(`of ${length} bytes are taken, and cut by the network stack`, async () => {
         const ends = await lay({ tap: { offloads: true } });
         for (const [from, to] of ENDS) await cut(ends[from], ends[to], TCP.segment(length, from, to));
       });
+
+    // A tap's gso_max_size cannot be raised (its tso_max_size); a veth's can, and a macvtap's on it.
+    onKernel(() => {
+      it('of 65,550 bytes arrive in one piece, both ways, where the interfaces let them pass', async () => {
+        const namespace = Namespace.add();
+        const nics = new Map<End, Nic>();
+        try {
+          namespace.ip('link', 'add', 'lower-a', 'type', 'veth', 'peer', 'name', 'lower-b');
+          for (const end of ['a', 'b'] as const) {
+            const [lower, name] = [`lower-${end}`, `size-${end}`];
+            namespace.ip('link', 'set', lower, 'gso_max_size', '131072', 'up');
+            namespace.ip('link', 'add', 'link', lower, 'name', name, 'type', 'macvtap', 'mode', 'bridge');
+            namespace.ip('link', 'set', name, 'gso_max_size', '131072');
+            const mac = formatMac(ADDRESS[end]);
+            nics.set(end, await Nic.open({ macvtap: { name, netns: namespace.name, mac, offloads: true } }));
+          }
+          const kind = new SegmentKind(6, 'tcp');
+          for (const [from, to] of ENDS) {
+            const [sender, receiver] = [nics.get(from)!, nics.get(to)!];
+            const frame = kind.segment(65_550, from, to);
+            const sent = sender.submit([frame], { header: kind.header(1428) });
+            const [arrival] = await arrivals(receiver, (all) => all.length === 1);
+            assert.deepEqual(await sent.completed, { completed: 1, abandoned: 0, withdrawn: 0 });
+            assert.deepEqual(arrival!.header, { ecn: false, ...kind.header(1428) });
+            assert.equal(Buffer.compare(arrival!.frame, frame), 0);
+          }
+        } finally {
+          for (const nic of nics.values()) await nic.close();
+          await namespace.remove();
+        }
+      });
+    });
 
     it('are cut, with their checksums complete, for an end that takes no segments', async () => {
       const { a, b } = await lay({ tap: { offloads: true } }, { tap: { offloads: false } });
