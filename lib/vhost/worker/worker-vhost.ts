@@ -90,6 +90,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     this.#queues = [0, 1].map((index) => new WorkerQueue(index, this.#device));
   }
 
+  /** VHOST_GET_FEATURES; also without an owner. */
   getFeatures(): bigint {
     this.#expectOpen();
     return OFFERED;
@@ -125,6 +126,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     this.#owned = false;
   }
 
+  /** VHOST_SET_MEM_TABLE; refused as the kernel does, a queue that runs goes on with the new table. */
   setMemTable(memory: GuestMemory): void {
     this.#expectOwner('VHOST_SET_MEM_TABLE');
     const table = memory.table();
@@ -164,6 +166,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     before?.close();
   }
 
+  /** VHOST_SET_LOG_FD: an eventfd signalled with each page logged, of which a copy is kept; -1 for none. */
   setLogFd(logFd: number): void {
     this.#expectOwner('VHOST_SET_LOG_FD');
     const copy = this.#eventfd(logFd, 'VHOST_SET_LOG_FD');
@@ -190,6 +193,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     one.base = base;
   }
 
+  /** VHOST_GET_VRING_BASE: the available index that the queue takes next, also while it runs. */
   getVringBase(queue: number): number {
     return this.#queue(queue, 'VHOST_GET_VRING_BASE').base;
   }
@@ -214,14 +218,17 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     one.moveLog();
   }
 
+  /** VHOST_SET_VRING_KICK: an eventfd, of which a copy is kept; -1 for none, with which nothing starts a queue that sleeps. */
   setVringKick(queue: number, eventFd: number): void {
     this.#setFile(queue, 'kick', eventFd, 'VHOST_SET_VRING_KICK');
   }
 
+  /** VHOST_SET_VRING_CALL: an eventfd, of which a copy is kept; -1 for none. */
   setVringCall(queue: number, eventFd: number): void {
     this.#setFile(queue, 'call', eventFd, 'VHOST_SET_VRING_CALL');
   }
 
+  /** VHOST_SET_VRING_ERR: an eventfd, of which a copy is kept; -1 for none. */
   setVringErr(queue: number, eventFd: number): void {
     this.#setFile(queue, 'err', eventFd, 'VHOST_SET_VRING_ERR');
   }
@@ -265,6 +272,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     return one;
   }
 
+  /** VHOST_NET_SET_BACKEND with -1: resolves when every frame that the queue has taken is completed. */
   async detachBackend(queue: number): Promise<void> {
     const one = this.#queue(queue, 'VHOST_NET_SET_BACKEND');
     if (this.#device.map === undefined) throw refusal('EFAULT', 'VHOST_NET_SET_BACKEND', queue);
@@ -282,6 +290,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     return this.#queue(queue, 'linkState').linkState;
   }
 
+  /** Stops both queues and lets go of all that it was told. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -309,7 +318,14 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   }
 
   #setFile(queue: number, file: QueueFile, eventFd: number, request: string): void {
-    this.#queue(queue, request).setFile(file, this.#eventfd(eventFd, request, queue));
+    const one = this.#queue(queue, request);
+    const copy = this.#eventfd(eventFd, request, queue);
+    try {
+      one.setFile(file, copy);
+    } catch (error) {
+      if (copy !== -1) undo(() => this.#kernel.descriptor.close(copy));
+      throw error;
+    }
   }
 
   /** A copy of an eventfd, as the kernel's device holds the file and not the descriptor. */

@@ -174,6 +174,25 @@ describe('Nic.open with a kernel that refuses', () => {
         }
     });
 
+  it('leaves nothing open wherever the worker is refused a call, which may not keep it from opening', async () => {
+    const way: Way = { name: 'the worker', options: () => ({ tap: 'tap0', vhost: 'worker' }) };
+    const good = new FakeKernel();
+    const nic = await openWith(good, way);
+    const count = good.refusable;
+    await nic.close();
+    let refused = 0;
+    for (const code of ['EPERM', 'ENOMEM'])
+      for (let n = 1; n <= count; n++) {
+        const kernel = new FakeKernel();
+        await openWith(kernel, way, { n, code }).then(
+          (opened) => opened.close(),
+          () => refused++,
+        );
+        kernel.assertNothingLeft();
+      }
+    assert.ok(refused > count, `${refused} of ${2 * count} refused`);
+  });
+
   it('says what failed first even where closing fails as well', async () => {
     const [way] = ways as [Way];
     const good = new FakeKernel();
