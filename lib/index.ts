@@ -1,5 +1,5 @@
 export { type AdoptOptions, adoptDescriptor } from './backend/adopt.js';
-export type { Backend, BackendKind, LinkState, Offload } from './backend/backend.js';
+export type { Backend, BackendInterface, BackendKind, LinkState, Offload } from './backend/backend.js';
 export { type CableOptions, openCable } from './backend/cable.js';
 export { type MacvtapOptions, openMacvtap } from './backend/macvtap.js';
 export { type BackendOptions, openBackend } from './backend/open.js';
@@ -11,20 +11,21 @@ export type { ProxyLine, ProxyProgram, ProxyProgramFactory } from './cli/proxy/p
 export { DirtyLog, type PageRange } from './completion/dirty-log.js';
 export { Ledger } from './completion/ledger.js';
 export { FrameStatus, Submission, type SubmissionResult } from './completion/submission.js';
+export type { WaitOptions } from './completion/waiters.js';
 export { VhostError, type VhostErrorCode, type VhostErrorLike } from './errors/errors.js';
 export { hostKernel } from './kernel/host.js';
-export type { Kernel } from './kernel/kernel.js';
+export type { Kernel, MemoryTableEntry, VringAddresses } from './kernel/kernel.js';
 export { AddressMap, type MappedStretch } from './memory/address-map.js';
 export { FramePool } from './memory/frame-pool.js';
-export { GuestMemory } from './memory/guest-memory.js';
+export { GuestMemory, type RegionOptions } from './memory/guest-memory.js';
 export { Region } from './memory/region.js';
 export { type FrameStreamEnd, type FrameStreamOptions, frameStream } from './net/frame-stream.js';
 export { HandOver, type HandOverState, type PassOptions, type TakeOptions } from './net/hand-over.js';
-export { checkHeader, HEADER_SIZE, type NetHeader } from './net/header.js';
+export { checkHeader, type GsoType, HEADER_SIZE, type NetHeader } from './net/header.js';
 export { type Loss, Nic, type NicStats, type ResumeOptions } from './net/nic.js';
 export type { NicOptions } from './net/nic-open.js';
 export { NicPair } from './net/nic-pair.js';
-export type { PairStats, QueueStats } from './net/queue-stats.js';
+export type { LatencyStats, PairStats, QueueStats } from './net/queue-stats.js';
 export { ReceiveBatch } from './net/receive-batch.js';
 export { ReceiveQueue } from './net/receive-queue.js';
 export type { ReceiveOptions } from './net/receiver.js';
@@ -57,6 +58,6 @@ export {
   NO_CHAIN,
   type RingFault,
 } from './vring/device-ring.js';
-export { DriverRing, type DriverRingOptions } from './vring/driver-ring.js';
+export { DriverRing, type DriverRingOptions, type RingAddresses } from './vring/driver-ring.js';
 export { splitRingLayout } from './vring/layout.js';
 export { RingJournal } from './vring/ring-journal.js';

@@ -16,6 +16,7 @@ import { tapBackend } from './tap-backend.js';
 /** Kinds of backend that a descriptor stands for. */
 export type AdoptableKind = Extract<BackendKind, 'packet' | 'tap' | 'macvtap'>;
 
+/** Which descriptors a backend is made of. */
 export interface AdoptOptions {
   /** A descriptor that the caller opened, or one for each queue; they stay the caller's, the backend works on copies. */
   readonly fd: number | readonly number[];

@@ -8,6 +8,7 @@ import { type InterfaceOptions, interfaceOptionNames, NetworkInterface } from '.
 import { openWhole } from './open-backend.js';
 import { tapBackend } from './tap-backend.js';
 
+/** Which macvtap is opened, and what is set on its interface. */
 export interface MacvtapOptions extends InterfaceOptions {
   /** A macvtap interface that exists (`ip link add link LOWER name NAME type macvtap mode bridge`). */
   readonly name: string;

@@ -14,6 +14,7 @@ import {
 } from './network-interface.js';
 import { OpenBackend, openWhole } from './open-backend.js';
 
+/** On which interface's wire a packet socket is opened, and how. */
 export interface PacketSocketOptions extends InterfaceOptions {
   /** The interface on whose wire the frames go; it exists. */
   readonly name: string;

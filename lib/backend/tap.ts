@@ -13,6 +13,7 @@ import {
 import { openWhole } from './open-backend.js';
 import { tapBackend } from './tap-backend.js';
 
+/** How a tap is opened: as what, and what is set on its interface. */
 export interface TapOptions extends InterfaceOptions {
   /** Up to 15 bytes; "tap%d", the default, lets the kernel number it. A tap that does not exist is made. */
   readonly name?: string;
@@ -49,7 +50,9 @@ const optionNames = [
 
 /**
  * Opens a tap, a network interface of the host whose cable ends in this process (`<linux/if_tun.h>`), and makes it
- * where it does not exist.
+ * where it does not exist. ERR_VHOST_INVALID_ARGUMENT, ERR_VHOST_OUT_OF_RANGE: an option breaks its rule. Refusals of the
+ * kernel bear `request`: EPERM of TUNSETIFF without CAP_NET_ADMIN, EBUSY where the tap is open, EINVAL where the interface is
+ * none or was made with other flags; ENOENT, EACCES of /dev/net/tun or of the namespace.
  */
 export function openTap(options: TapOptions = {}, kernel: Kernel = hostKernel()): Backend {
   checkOptions('tap', options, optionNames);

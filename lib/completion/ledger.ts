@@ -23,11 +23,15 @@ export interface FrameOwner {
  * Nothing here allocates per frame; a frame that nobody waits for costs a few stores into typed arrays.
  */
 export class Ledger {
+  /** Heads entered so far … */
   submitted = 0;
+  /** … of those, returned by the device … */
   completed = 0;
+  /** … and given up because it is gone. */
   abandoned = 0;
   /** The most that were in flight at once. */
   maxInFlight = 0;
+  /** Bytes of all that were entered, as `submit` was told: of a frame with its virtio-net header, of a receive buffer all. */
   bytesSubmitted = 0;
   bytesCompleted = 0;
   bytesInFlight = 0;

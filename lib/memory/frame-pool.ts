@@ -50,7 +50,7 @@ export class FramePool {
 
   /**
    * Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`: from this region of it,
-   * or from the first that has room.
+   * or from the first that has room. ERR_VHOST_OUT_OF_RANGE: none has, or the pool would cross a multiple of 4 GiB.
    */
   constructor(memory: GuestMemory, bufferSize: number, count: number, region?: Region) {
     checkInteger('bufferSize', bufferSize, 64, 2 ** 24);

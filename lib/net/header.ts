@@ -112,7 +112,8 @@ export function isSegmented(bytes: Uint8Array, offset: number): boolean {
 /**
  * Refuses what the kernel's worker would stumble over for ever: it takes the same frame again and again where a frame
  * is shorter than its header, or where the checksum lies outside it (vhost_net_build_xdp()); other nonsense it drops
- * in silence. `length` counts the header and the frame.
+ * in silence. `length` counts the header and the frame, which may lie in several buffers: what is looked at is in the
+ * first. ERR_VHOST_BAD_HEADER names the field and its rule.
  */
 export function checkHeader(bytes: Uint8Array, offset: number, length: number): void {
   const frame = length - HEADER_SIZE;

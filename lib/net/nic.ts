@@ -157,7 +157,13 @@ export class Nic extends EventEmitter<NicEventMap> {
     );
   }
 
-  /** Opens devices and a backend and starts all queues. Where a step fails, nothing stays open. */
+  /**
+   * Opens devices and a backend and starts all queues. Where a step fails, nothing stays open. ERR_VHOST_INVALID_ARGUMENT,
+   * ERR_VHOST_OUT_OF_RANGE: an option breaks its rule, which is told before anything is opened; or the receive ring could
+   * not hold the longest frame of the backend. ERR_VHOST_UNSUPPORTED: the device, the backend or the kernel lacks what was
+   * asked for. A refusal of the kernel comes as it is, with `request`, `queue`, `pair`, and a `hint` where the cause is known:
+   * EACCES or ENOENT of the device, EPERM without CAP_NET_ADMIN, EBUSY of a tap that is open.
+   */
   static open(options: NicOptions): Promise<Nic> {
     return Nic.#open(options);
   }
@@ -229,6 +235,7 @@ export class Nic extends EventEmitter<NicEventMap> {
     return nic;
   }
 
+  /** What the queues work on now: `attach` and `swapBackend` put another in its place. */
   get backend(): Backend {
     return this.#slot.backend;
   }
@@ -267,12 +274,15 @@ export class Nic extends EventEmitter<NicEventMap> {
    * Sends one Ethernet frame: resolves once it is posted, so that the caller's bytes are free; waits while there is no
    * room. While one call waits another on the same pair is refused with ERR_VHOST_QUEUE_FULL, so that nothing queues
    * without bound. Of several pairs the frame's flow decides, so that its frames keep their order: its addresses and ports.
+   * ERR_VHOST_OUT_OF_RANGE: the frame is longer than the MTU and 18 bytes, or 65,550 bytes with segment offload, or than the
+   * buffers hold. ERR_VHOST_BAD_HEADER: it is shorter than 14 bytes, or the header would have the kernel's worker spin.
+   * ERR_VHOST_CLOSED, or why the queue stopped: nothing was posted. The signal's reason: it was aborted before.
    */
   async send(frame: Uint8Array, options?: SendOptions): Promise<void> {
     await this.#senderOf(frame).submit([frame], options).accepted;
   }
 
-  /** Sends one Ethernet frame if there is room now; false where there is none. */
+  /** Sends one Ethernet frame if there is room now; false where there is none. Throws as `send` rejects. */
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
     return this.#senderOf(frame).trySend(frame, header);
   }
@@ -281,7 +291,8 @@ export class Nic extends EventEmitter<NicEventMap> {
    * Posts Ethernet frames in one publish and with one kick, as many as there is room for and the rest as room comes.
    * The submission tells when all are posted (`accepted`; until then their bytes are not the caller's to change) and
    * when the fate of each is known (`completed`). An abort withdraws the frames that are not posted yet. Of several pairs
-   * the flow of the first frame decides for all.
+   * the flow of the first frame decides for all. Throws where nothing was posted, as `send` rejects; where a later frame
+   * breaks a rule, `accepted` rejects with the reason, and that frame and those after it are withdrawn.
    */
   submit(frames: readonly Uint8Array[], options?: SendOptions): Submission {
     return this.#senderOf(frames?.[0]).submit(frames, options);

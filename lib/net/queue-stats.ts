@@ -13,18 +13,25 @@ export interface LatencyStats {
   readonly max: number;
 }
 
-/** A snapshot of one queue, or of those of several pairs. `submitted` = `completed` + `abandoned` + `inFlight`. */
+/**
+ * A snapshot of one queue, or of those of several pairs, counted since the `Nic` was opened.
+ * `submitted` = `completed` + `abandoned` + `inFlight`. Bytes include the 12 of the virtio-net header; of reception those of
+ * whole buffers, as they were posted.
+ */
 export interface QueueStats {
   /** Descriptors. */
   readonly size: number;
   /** When the device is done with a frame; see `Backend.linkState`. */
   readonly linkState: LinkState;
-  /** Frames on transmission, buffers on reception. */
+  /** Frames on transmission, buffers on reception, that the device was given. */
   readonly submitted: number;
+  /** Of those, what it returned. */
   readonly completed: number;
+  /** Of those, what it had when it was stopped or closed, and will not return. */
   readonly abandoned: number;
   /** Of the abandoned, those that the device had taken and never returned. */
   readonly lost: number;
+  /** Of those, what it has now. */
   readonly inFlight: number;
   /** The most that were in flight at once; of several pairs, the sum of each one's most. */
   readonly maxInFlight: number;
@@ -81,6 +88,7 @@ export interface PairSource {
 
 /** A snapshot of both queues of a pair, or of those of several pairs; `receive` counts buffers and, beside them, frames. */
 export interface PairStats {
+  /** `bytes` are those of the frames that came, headers included. */
   readonly receive: QueueStats & { readonly frames: number; readonly bytes: number };
   readonly transmit: QueueStats;
 }

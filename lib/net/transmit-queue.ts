@@ -67,7 +67,9 @@ export class TransmitQueue {
 
   /**
    * Posts the frame that begins in a leased buffer; its head, or -1 where there is no room now, in which case the
-   * lease stays with the caller. Throws, and takes nothing, where the frame breaks a rule.
+   * lease stays with the caller. Throws, and takes nothing, where the frame breaks a rule: ERR_VHOST_BAD_HEADER
+   * (see `checkHeader`), ERR_VHOST_OUT_OF_RANGE (a buffer that is not leased or overfull, buffers that go round, more bytes
+   * than the MTU and 18, or 65,550 with segment offload, or than maxInFlight.bytes); ERR_VHOST_CLOSED.
    */
   post(first: number): number {
     const { pool, ring, ledger } = this;
@@ -103,7 +105,7 @@ export class TransmitQueue {
     return head;
   }
 
-  /** Shows the device every frame posted since the last time and wakes it where it sleeps. */
+  /** Shows the device every frame posted since the last time and wakes it where it sleeps. ERR_VHOST_CLOSED. */
   flush(): void {
     this.#posting = false;
     if (!this.ring.publish()) return;

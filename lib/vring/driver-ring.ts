@@ -68,7 +68,8 @@ export interface RingAddresses {
  *
  * A round is: post chains (`post`, or `begin` … `end`), `publish` once, kick if it says so; later `reap` once and
  * read `heads` and `lengths`. Nothing here allocates. What the device writes is checked before it is believed: at
- * the first lie `corruption` is set, nothing after it is handed out, and the ring stands until `reclaim`.
+ * the first lie `corruption` is set, nothing after it is handed out, and the ring stands until `reclaim`. Nothing that
+ * the program writes is: `checkHeader` is for whoever posts frames here.
  *
  * Invariant: `free` + the descriptors of all chains in flight = `size`.
  */
@@ -329,7 +330,8 @@ export class DriverRing {
 
   /**
    * Posts a chain of one descriptor: `length` bytes from a guest physical address, for the device to read, or to
-   * write where `writable`. The head, or -1 where no descriptor is free.
+   * write where `writable`. The head, or -1 where no descriptor is free. What is in the bytes is not looked at: a
+   * virtio-net header that the kernel's worker stumbles over makes it spin for ever, so `checkHeader` comes first.
    */
   post(addressHigh: number, addressLow: number, length: number, writable: boolean): number {
     if (this.#free === 0) return -1;
@@ -350,13 +352,14 @@ export class DriverRing {
   /**
    * Begins a chain of `count` descriptors; false where there is no room for it. Then `add` each, readable ones
    * first (VIRTIO 1.3 §2.7.4.2 Driver Requirements: Message Framing), and `end` it. A chain that is not ended
-   * before the next `post` or `begin` never was.
+   * before the next `post` or `begin` never was. ERR_VHOST_OUT_OF_RANGE: the ring never holds so many.
    */
   begin(count: number): boolean {
     const indirect = count > 1 && count <= this.#tableEntries;
-    // VIRTIO 1.3 §2.7.5 The Virtqueue Descriptor Table: no chain is longer than the queue.
+    // VIRTIO 1.3 §2.7.5.3.1 Driver Requirements: Indirect Descriptors: no chain is longer than the queue. As in Linux one in
+    // a table may be (virtqueue_add_split()), which vhost takes (get_indirect()): a queue of 8 could send no segment else.
     if (count < 1 || (!indirect && count > this.size))
-      throw wrongValue('count', `from 1 to the queue size ${this.size}`, count);
+      throw wrongValue('count', `from 1 to ${Math.max(this.size, this.#tableEntries)}`, count);
     const wanted = indirect ? 1 : count;
     if (this.#free < wanted) return false;
     this.#chainIndirect = indirect;
@@ -418,7 +421,8 @@ export class DriverRing {
 
   /**
    * Shows the device every chain posted since the last time; true where it wants a kick
-   * (VIRTIO 1.3 §2.7.13 Supplying Buffers to The Device).
+   * (VIRTIO 1.3 §2.7.13 Supplying Buffers to The Device). No header is checked here: see `post`. ERR_VHOST_CLOSED: the
+   * memory of the ring is closed.
    */
   publish(): boolean {
     this.checkOpen();

@@ -92,24 +92,30 @@ export class VhostUserClient implements Vhost {
     }
   }
 
+  /** VHOST_USER_GET_FEATURES, without what vhost-user and the kernel mean by bits of their own. */
   async getFeatures(): Promise<bigint> {
     const offered = await (await this.#connected()).ask('GET_FEATURES', undefined);
     // Bit 27 is ANY_LAYOUT here: no back-end supplies headers.
     return offered & ~bit(VHOST_USER_F_PROTOCOL_FEATURES) & ~bit(VHOST_NET_F_VIRTIO_NET_HDR);
   }
 
+  /** VHOST_USER_SET_FEATURES; told anew to a back-end that is connected to again. */
   async setFeatures(features: bigint): Promise<void> {
     const requester = await this.#connected();
     await requester.tell('SET_FEATURES', this.#withProtocol(features));
     this.#features = features;
   }
 
+  /** VHOST_USER_SET_OWNER: the session begins. */
   async setOwner(): Promise<void> {
     await (await this.#connected()).tell('SET_OWNER', undefined);
     this.#owned = true;
   }
 
-  /** ERR_VHOST_OUT_OF_RANGE: more regions than the back-end takes; 8 unless it has CONFIGURE_MEM_SLOTS. */
+  /**
+   * VHOST_USER_SET_MEM_TABLE, or ADD_MEM_REG and REM_MEM_REG for what changed; the regions' memfds go with them.
+   * ERR_VHOST_OUT_OF_RANGE: more regions than the back-end takes; 8 unless it has CONFIGURE_MEM_SLOTS.
+   */
   async setMemTable(memory: GuestMemory): Promise<void> {
     await this.#tellMemory(await this.#connected(), memory);
     if (this.#memory === memory) return;
@@ -118,7 +124,7 @@ export class VhostUserClient implements Vhost {
     this.#memory = memory;
   }
 
-  /** ERR_VHOST_UNSUPPORTED: the back-end does not log (LOG_SHMFD). */
+  /** VHOST_USER_SET_LOG_BASE with the log's memfd. ERR_VHOST_UNSUPPORTED: the back-end does not log (LOG_SHMFD). */
   async setLogBase(_address: bigint, file?: LogFile): Promise<void> {
     if (file === undefined)
       throw wrongValue('file', 'given: another process cannot reach an address of this', file);
@@ -128,16 +134,19 @@ export class VhostUserClient implements Vhost {
     this.#log = file;
   }
 
+  /** VHOST_USER_SET_LOG_FD. ERR_VHOST_UNSUPPORTED for -1: the protocol cannot take it back. */
   async setLogFd(logFd: number): Promise<void> {
     if (logFd === -1) throw unsupported('to take back the eventfd of the log');
     await (await this.#connected()).tell('SET_LOG_FD', undefined, [logFd]);
     this.#logFd = logFd;
   }
 
+  /** Descriptors, a power of two up to 32,768; told when the queue starts. ERR_VHOST_IN_USE: it runs. */
   setVringNum(queue: number, size: number): void {
     this.#stopped(queue).size = checkRingSize('size', size);
   }
 
+  /** The available index at which the device begins; told when the queue starts. ERR_VHOST_IN_USE: it runs. */
   setVringBase(queue: number, base: number): void {
     this.#stopped(queue).base = base;
   }
@@ -150,20 +159,24 @@ export class VhostUserClient implements Vhost {
     return this.#stopped(queue).base;
   }
 
+  /** VHOST_USER_SET_VRING_ADDR: user addresses of the parts; told at once where the queue runs, otherwise when it starts. */
   async setVringAddr(queue: number, addresses: VringAddresses): Promise<void> {
     const ring = this.#ring(queue);
     if (ring.running) await this.#tellAddresses(this.#requester, queue, addresses);
     ring.addresses = { ...addresses };
   }
 
+  /** VHOST_USER_SET_VRING_KICK: an eventfd, -1 for polling; told at once where the queue runs, otherwise when it starts. */
   setVringKick(queue: number, eventFd: number): Promise<void> {
     return this.#setFile(queue, 'kick', eventFd);
   }
 
+  /** VHOST_USER_SET_VRING_CALL: an eventfd, -1 for none; told as `setVringKick` does. */
   setVringCall(queue: number, eventFd: number): Promise<void> {
     return this.#setFile(queue, 'call', eventFd);
   }
 
+  /** VHOST_USER_SET_VRING_ERR: an eventfd, -1 for none; told as `setVringKick` does. */
   setVringErr(queue: number, eventFd: number): Promise<void> {
     return this.#setFile(queue, 'err', eventFd);
   }
@@ -188,6 +201,10 @@ export class VhostUserClient implements Vhost {
     ring.running = true;
   }
 
+  /**
+   * VHOST_USER_SET_VRING_ENABLE with 0, then GET_VRING_BASE, which stops the queue; resolves when the device has let go of
+   * its buffers. Where the connection is lost meanwhile it has too. ERR_VHOST_PROTOCOL: the base is none.
+   */
   async detachBackend(queue: number): Promise<void> {
     const ring = this.#ring(queue);
     if (!ring.running) return;
@@ -205,6 +222,7 @@ export class VhostUserClient implements Vhost {
     }
   }
 
+  /** Ends the session: the back-end stops and lets go of the memory. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

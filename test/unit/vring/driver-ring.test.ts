@@ -83,7 +83,7 @@ describe('DriverRing', () => {
     for (const count of [0, -1, 5])
       assert.throws(() => ring.begin(count), {
         code: 'ERR_VHOST_OUT_OF_RANGE',
-        message: `count must be from 1 to the queue size 4; received ${count}`,
+        message: `count must be from 1 to 4; received ${count}`,
       });
     ring.post(0, 0, 1, false);
     assert.equal(ring.begin(4), false);
@@ -103,6 +103,7 @@ describe('DriverRing', () => {
       [100, 101, 102, 103, 104, 105, 106, 107].map((length, i) => [length, i >= 5]),
     );
     device.use(head, 105 + 106 + 107);
+    assert.throws(() => ring.begin(9), { message: 'count must be from 1 to 8; received 9' });
     assert.equal(ring.reap(), 1);
     assert.equal(ring.lengths[0], 318);
   });
