@@ -10,7 +10,10 @@ const UNTIMED = -1;
 
 /** What is told when a frame's fate is known: its position in what was submitted together, and how it ended. */
 export interface FrameOwner {
-  /** `latency` in milliseconds from post to completion; `completed` false where the frame was abandoned. */
+  /**
+   * `latency` in milliseconds from post to the end, NaN where no clock was read; `completed` false where the frame was
+   * abandoned. What it throws is an uncaught exception of a turn of its own.
+   */
   settle(position: number, completed: boolean, latency: number): void;
 }
 
@@ -44,7 +47,7 @@ export class Ledger {
    * frames nobody waits for times a few; where a frame has an owner, every batch is timed.
    */
   timeEvery = 1;
-  /** Microseconds from submission to completion, recorded once for each timed batch that was submitted together. */
+  /** Microseconds from submission to completion, one for each stretch of completions in a row that bear the same time. */
   readonly latency: RecordableHistogram = createHistogram(LATENCY_RANGE);
   /** By position in the last `complete` or `abandon`: the token that was submitted with that head. */
   readonly tokens: Int32Array;
@@ -102,8 +105,11 @@ export class Ledger {
     if (inFlight > this.maxInFlight) this.maxInFlight = inFlight;
   }
 
-  /** Names who waits for a head just submitted. */
+  /** Names who waits for a head just submitted; nobody does before. */
   assign(head: number, owner: FrameOwner, position: number): void {
+    if (this.#inFlight[head] !== 1) this.#refuse(head, 'is not in flight');
+    if (this.#owner[head] !== undefined)
+      throw new VhostError('ERR_VHOST_IN_USE', `head ${head} is waited for already`);
     this.#owner[head] = owner;
     this.#position[head] = position;
   }
@@ -134,11 +140,7 @@ export class Ledger {
         if (now === UNTIMED) now = this.#clock();
         this.latency.record(Math.max(1, Math.round((now - stamp) * 1000)));
       }
-      const owner = this.#owner[head];
-      if (owner !== undefined) {
-        this.#owner[head] = undefined;
-        owner.settle(this.#position[head]!, true, stamp === UNTIMED ? 0 : now - stamp);
-      }
+      if (this.#owner[head] !== undefined) this.#tell(head, true, now);
     }
     this.batchSizes[31 - Math.clz32(count)]!++;
     this.bytesCompleted += bytes;
@@ -152,12 +154,21 @@ export class Ledger {
       const head = heads[i]!;
       this.#take(head, i);
       this.abandoned++;
-      const owner = this.#owner[head];
-      if (owner !== undefined) {
-        this.#owner[head] = undefined;
-        const stamp = this.#stamp[head]!;
-        owner.settle(this.#position[head]!, false, stamp === UNTIMED ? 0 : now - stamp);
-      }
+      if (this.#owner[head] !== undefined) this.#tell(head, false, now);
+    }
+  }
+
+  /** Tells the owner of a head, which throws where it disturbs nothing: the rest of the batch is to be settled. */
+  #tell(head: number, completed: boolean, now: number): void {
+    const owner = this.#owner[head]!;
+    this.#owner[head] = undefined;
+    const stamp = this.#stamp[head]!;
+    try {
+      owner.settle(this.#position[head]!, completed, stamp === UNTIMED ? Number.NaN : now - stamp);
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
     }
   }
 

@@ -113,6 +113,8 @@ const optionNames = [
 export interface NicEvents {
   /** The device of a pair called. */
   called(pair: number, queue: number, count: number): void;
+  /** The device of a pair lied in a ring. */
+  corrupted(pair: number, queue: number, error: VhostError): void;
   /** The device of a pair asks for an address that it cannot have. */
   faulted(pair: number, error: VhostError): void;
   /** The device of a pair reported an error. */
@@ -246,6 +248,7 @@ export async function openParts(
           events: {
             called: (queue, calls) => events.called(index, queue, calls),
             failed: (queue) => events.failed(index, queue),
+            corrupted: (queue, error) => events.corrupted(index, queue, error),
             faulted: (error) => events.faulted(index, error),
             lost: (queue, count) => events.lost(index, queue, count),
           },

@@ -136,7 +136,6 @@ export class Nic extends EventEmitter<NicEventMap> {
           budgets: budgets(),
           mostBuffers: this.pool.count - received,
           released,
-          corrupted: (queue, error) => this.#failPair(this.#traffic[index]!, [queue], error),
         }),
     );
     this.#starvation = new StarvationWatch(this.#traffic, (starvation) => this.#starved(starvation));
@@ -207,6 +206,9 @@ export class Nic extends EventEmitter<NicEventMap> {
       },
       failed: (pair, queue) => {
         if (nic !== undefined) nic.#reported(nic.#traffic[pair]!, queue);
+      },
+      corrupted: (pair, queue, error) => {
+        if (nic !== undefined) nic.#corrupted(nic.#traffic[pair]!, queue, error);
       },
       faulted: (pair, error) => {
         if (nic !== undefined) nic.#faulted(nic.#traffic[pair]!, error);
@@ -467,7 +469,7 @@ export class Nic extends EventEmitter<NicEventMap> {
   async #close(): Promise<void> {
     const error = this.#closedError();
     for (const { sender, receiver } of this.#traffic) {
-      sender.stop(error);
+      sender.end(error);
       receiver.end(error);
     }
     this.#arrivals.fail(error);
@@ -588,6 +590,10 @@ export class Nic extends EventEmitter<NicEventMap> {
       [queue],
       new VhostError('ERR_VHOST_QUEUE_ERROR', `the device stopped on an error in ${where}`, { queue }),
     );
+  }
+
+  #corrupted(traffic: PairTraffic, queue: number, error: VhostError): void {
+    if (!this.closed) this.#failPair(traffic, [queue], error);
   }
 
   #lost(loss: Loss): void {

@@ -27,8 +27,6 @@ export interface PairTrafficOptions {
   readonly mostBuffers: number;
   /** Buffers came back to the pool. */
   readonly released: () => void;
-  /** The device lied in a ring. */
-  readonly corrupted: (queue: number, error: VhostError) => void;
 }
 
 /** One queue pair at work: the friendly tier on its queues, what happened there, and why it stopped if it did. */
@@ -44,13 +42,12 @@ export class PairTraffic {
   readonly #failures: (Error | undefined)[] = [undefined, undefined];
 
   constructor(options: PairTrafficOptions) {
-    const { index, pair, budgets, mostBuffers, released, corrupted } = options;
+    const { index, pair, budgets, mostBuffers, released } = options;
     this.index = index;
     this.pair = pair;
     this.receiveBudget = budgets.receive;
-    const told = (queue: number) => (error: VhostError) => corrupted(queue, error);
-    this.sender = new Sender(pair.transmit, budgets.transmit, mostBuffers, told(VHOST_NET_VQ_TX), released);
-    this.receiver = new Receiver(pair.receive, told(VHOST_NET_VQ_RX), released);
+    this.sender = new Sender(pair.transmit, budgets.transmit, mostBuffers, released);
+    this.receiver = new Receiver(pair.receive, released);
   }
 
   /** What takes frames to send, where the pair does. */
@@ -105,13 +102,13 @@ export class PairTraffic {
     pair.receive.refill();
     const fd = backend.queues[this.index]!;
     for (const queue of QUEUES) await this.#telling(pair.attach(queue, fd));
-    this.sender.called();
+    this.sender.looksAgain();
   }
 
   /** Stops queues and waits for the device to let go of their buffers; `settle` as in `QueuePair.detach`. */
   async detach(queues: readonly number[] = QUEUES, settle = false): Promise<void> {
     for (const queue of queues) await this.#telling(this.pair.detach(queue, settle));
-    if (!settle) this.sender.called();
+    if (!settle) this.sender.looksAgain();
   }
 
   /** Resolves when every frame in flight now is settled, and every receive buffer returned that the device has taken. */
@@ -137,7 +134,7 @@ export class PairTraffic {
     const [received, transmitted] = this.#events;
     return {
       receive: { queue: receive, events: received, fullWaits: 0 },
-      transmit: { queue: transmit, events: transmitted, fullWaits: transmit.fullWaits },
+      transmit: { queue: transmit, events: transmitted, fullWaits: this.sender.fullWaits },
     };
   }
 

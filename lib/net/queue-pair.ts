@@ -40,10 +40,12 @@ const CHOSEN = bit(VIRTIO_F_ACCESS_PLATFORM) | bit(VIRTIO_F_IN_ORDER);
 /** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
 const EVERY_ADDRESS = 0xffff_ffff_ffff_ffffn;
 
-/** What a queue pair tells of: a call of the device on a queue, an error of it, an address that it may not reach. */
+/** What a queue pair tells of: a call of the device on a queue, an error or a lie of it, an address that it may not reach. */
 export interface QueuePairEvents {
   called(queue: number, count: number): void;
   failed(queue: number, count: number): void;
+  /** What the device wrote into a ring cannot be true. */
+  corrupted(queue: number, error: VhostError): void;
   faulted(error: VhostError): void;
   /** A device that was stopped had taken chains that it never returned. */
   lost(queue: number, count: number): void;
@@ -143,7 +145,7 @@ export class QueuePair {
 
   /** Sets the device up, detached; `teardown` gains the steps that undo it. */
   static async open(options: QueuePairOptions): Promise<QueuePair> {
-    const { kernel, memory, pool, busyPoll, teardown } = options;
+    const { kernel, memory, pool, busyPoll, events, teardown } = options;
     const eventfds = (): readonly number[] => {
       const eventfd = (): number => {
         const fd = kernel.eventfd.create();
@@ -237,6 +239,7 @@ export class QueuePair {
         mergeable: (features & bit(VIRTIO_NET_F_MRG_RXBUF)) !== 0n,
         reserve: options.reserve,
         most: options.mostReceive,
+        corrupted: (error) => events.corrupted(VHOST_NET_VQ_RX, error),
       }),
       new TransmitQueue({
         ring: rings[VHOST_NET_VQ_TX],
@@ -247,6 +250,7 @@ export class QueuePair {
         mtu: options.mtu,
         maxFrames: options.maxFrames,
         maxBytes: options.maxBytes,
+        corrupted: (error) => events.corrupted(VHOST_NET_VQ_TX, error),
       }),
     );
     if (options.takeOver !== undefined) {
@@ -257,7 +261,6 @@ export class QueuePair {
     made.#inherits = options.takeOver !== undefined;
     teardown.add(() => made.detach(VHOST_NET_VQ_RX, true));
     teardown.add(() => made.detach(VHOST_NET_VQ_TX, true));
-    const { events } = options;
     const watch = (fd: number, callback: (count: number) => void): void => {
       const poller = kernel.poller.watchEventfd(fd, callback);
       made.#pollers.push(poller);

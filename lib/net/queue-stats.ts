@@ -3,7 +3,10 @@ import type { LinkState } from '../backend/backend.js';
 import { LATENCY_RANGE, type Ledger } from '../completion/ledger.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 
-/** Microseconds from submission to completion, over batches submitted together. */
+/**
+ * Microseconds from submission to completion: one for each stretch of completions in a row that were submitted together.
+ * The friendly tier times all; of what the ring tier submits, one batch of 256.
+ */
 export interface LatencyStats {
   readonly count: number;
   readonly min: number;
@@ -46,7 +49,7 @@ export interface QueueStats {
   /** Calls that the device signalled, and times that they woke the loop. */
   readonly calls: number;
   readonly wakeups: number;
-  /** Times a frame found no room. */
+  /** Times that frames had to wait for room in the ring or in the pool, or `trySend` found none. The ring tier counts none. */
   readonly fullWaits: number;
   /** By power of two: completions that came in batches of 2^i up to 2^(i+1) - 1. */
   readonly batchSizes: readonly number[];

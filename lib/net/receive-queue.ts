@@ -23,6 +23,8 @@ export interface ReceiveQueueOptions {
   readonly reserve: number;
   /** Buffers that this queue may post at most; all that are not reserved by default. */
   readonly most?: number;
+  /** Told when `reap` finds that the device lied in the ring, which stands from then on. */
+  readonly corrupted?: (error: VhostError) => void;
 }
 
 /**
@@ -49,11 +51,10 @@ export class ReceiveQueue {
   lost = 0;
   /** Those who wait for the device to call. */
   readonly calls: Calls;
-  /** Why nothing can be received any more, if so. */
-  corruption: VhostError | undefined;
   readonly #kick: () => void;
   readonly #mergeable: boolean;
   readonly #reserve: number;
+  readonly #corrupted: ReceiveQueueOptions['corrupted'];
   /** A frame of which some buffers are still to be reaped, because a limit cut it: its first, its last, how many. */
   #first = -1;
   #last = -1;
@@ -72,6 +73,7 @@ export class ReceiveQueue {
       options.most ?? Number.POSITIVE_INFINITY,
     );
     this.#reserve = options.reserve;
+    this.#corrupted = options.corrupted;
     this.frames = new Int32Array(options.ring.size);
   }
 
@@ -109,16 +111,28 @@ export class ReceiveQueue {
     return room;
   }
 
-  /** Takes the frames in up to `limit` used buffers into `frames`; how many frames. */
-  reap(limit?: number): number {
-    const { ring, ledger, pool, frames } = this;
+  /** Why nothing can be received any more, if so. */
+  get corruption(): VhostError | undefined {
+    return this.ring.corruption;
+  }
+
+  /**
+   * Takes the frames in up to `limit` used buffers into `frames`, and no further buffer once those hold `bytes`; how many
+   * frames.
+   */
+  reap(limit?: number, bytes?: number): number {
     this.bytes = 0;
-    if (this.corruption !== undefined) return 0;
+    const taken = this.corruption === undefined ? this.#take(limit, bytes) : 0;
+    if (this.corruption !== undefined) this.#corrupted?.(this.corruption);
+    return taken;
+  }
+
+  #take(limit?: number, bytes?: number): number {
+    const { ring, ledger, pool, frames } = this;
     // Should the program end before the frames are whole, another must not take the rest of one for a frame.
     ring.journal.cut = undefined;
-    const count = ring.reap(limit);
+    const count = ring.reap(limit, bytes);
     if (count === 0) {
-      this.corruption = ring.corruption;
       ring.journal.cut = this.#missing;
       return 0;
     }
@@ -145,17 +159,18 @@ export class ReceiveQueue {
     }
     this.frameCount += taken;
     this.byteCount += this.bytes;
-    if (ring.corruption !== undefined) {
-      this.#dropPartial();
-      this.corruption ??= ring.corruption;
-    } else if (this.#missing > 0 && ring.reapable === 0)
+    if (ring.corruption !== undefined) this.#dropPartial();
+    else if (this.#missing > 0 && ring.reapable === 0)
       // vhost_add_used_n() publishes all buffers of a frame at once.
       this.#corrupt(count, count, `ended a frame ${this.#missing} buffers too early`);
     ring.journal.cut = this.#missing;
     return taken;
   }
 
-  /** Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. */
+  /**
+   * Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. Rejects while
+   * the queue is stopped, with what stopped it: ERR_VHOST_RING_CORRUPT, ERR_VHOST_CLOSED, …
+   */
   ready(options?: WaitOptions): Promise<void> {
     return this.calls.ready(options);
   }
@@ -175,7 +190,6 @@ export class ReceiveQueue {
     const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
     this.#discard(0, count);
-    this.corruption = undefined;
   }
 
   /**
@@ -213,7 +227,7 @@ export class ReceiveQueue {
   #corrupt(from: number, count: number, what: string): void {
     this.#discard(from, count);
     this.#dropPartial();
-    this.corruption = new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: 0 });
+    this.ring.corruption ??= new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: 0 });
   }
 
   #dropPartial(): void {

@@ -24,26 +24,20 @@ export class Receiver {
   /** Why nothing comes now, if so. */
   refusal: Error | undefined;
   readonly #queue: ReceiveQueue;
-  readonly #corrupted: (error: VhostError) => void;
   readonly #released: () => void;
 
-  /** `corrupted` is told when the device lied in the ring and then calls `stop`; `released`, when buffers came back. */
-  constructor(queue: ReceiveQueue, corrupted: (error: VhostError) => void, released: () => void) {
+  /** `released` is told when buffers came back. Whoever the queue tells of a lie in its ring calls `stop`. */
+  constructor(queue: ReceiveQueue, released: () => void) {
     this.#queue = queue;
-    this.#corrupted = corrupted;
     this.#released = released;
   }
 
   /** Frames that came in at most `limit` buffers; `undefined` where none did. */
   take(limit: number, budget: Budget): ReceiveBatch | undefined {
     const queue = this.#queue;
-    const count = queue.reap(Math.min(limit, budget.left));
-    if (count > 0) {
-      budget.spend(count, queue.bytes);
-      return new ReceiveBatch(queue, count, this.#released);
-    }
-    if (queue.corruption !== undefined) this.#corrupted(queue.corruption);
-    return undefined;
+    const count = queue.reap(Math.min(limit, budget.left), budget.bytesLeft);
+    budget.spend(count, queue.bytes);
+    return count > 0 ? new ReceiveBatch(queue, count, this.#released) : undefined;
   }
 
   get ring(): DriverRing {
@@ -63,7 +57,7 @@ export class Receiver {
   /** Ends the iteration, with an error, and refuses another, until `resume`. */
   stop(error: Error): void {
     this.refusal = error;
-    this.calls.fail(error);
+    this.calls.stop(error);
   }
 
   /** Ends the iteration as if nothing more will ever come, and refuses another. */
@@ -74,7 +68,9 @@ export class Receiver {
 
   /** Receives again after `stop`. */
   resume(): void {
+    if (this.ended) return;
     this.refusal = undefined;
+    this.calls.resume();
   }
 }
 
@@ -97,7 +93,6 @@ export async function* receiveFrom(
       queue: VHOST_NET_VQ_RX,
     });
   for (const receiver of receivers) receiver.receiving = true;
-  budget.renew();
   try {
     for (let turn = 0; !receivers.every(({ ended }) => ended); turn++) {
       signal?.throwIfAborted();
@@ -131,7 +126,6 @@ export async function* receiveFrom(
         // The queue stopped, of which the next turn makes what is right.
         if (!receivers.some(({ refusal }) => refusal === error)) throw error;
       }
-      budget.renew();
     }
   } finally {
     for (const receiver of receivers) receiver.receiving = false;

@@ -29,7 +29,6 @@ export class Sender {
   readonly #queue: TransmitQueue;
   readonly #budget: Budget;
   readonly #mostBuffers: number;
-  readonly #corrupted: (error: VhostError) => void;
   readonly #released: () => void;
   readonly #idle = new Waiters();
   /** Those who wait for some frames to be settled. */
@@ -39,28 +38,27 @@ export class Sender {
   /** Frames of this tier may be in flight; until then the queue is the ring tier's alone. */
   #active = false;
   #refusal: Error | undefined;
+  /** Nothing will ever be sent again. */
+  #ended = false;
+  /** Times that frames had to wait for room in the ring or in the pool, or were refused for want of it. */
+  fullWaits = 0;
 
-  /** No frame may take more than `mostBuffers`. `corrupted` is told when the device lied in the ring and then calls `stop`; `released`, when buffers came back. */
-  constructor(
-    queue: TransmitQueue,
-    budget: Budget,
-    mostBuffers: number,
-    corrupted: (error: VhostError) => void,
-    released: () => void,
-  ) {
+  /**
+   * No frame may take more than `mostBuffers`. `released` is told when buffers came back. Whoever the queue tells of a lie
+   * in its ring calls `stop`.
+   */
+  constructor(queue: TransmitQueue, budget: Budget, mostBuffers: number, released: () => void) {
     this.#queue = queue;
     this.#budget = budget;
     this.#mostBuffers = mostBuffers;
-    this.#corrupted = corrupted;
     this.#released = released;
   }
 
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
     this.#usable();
     if (!(frame instanceof Uint8Array)) throw wrongType('frame', 'a Uint8Array', frame);
-    if (this.#waiting !== undefined) return false;
-    if (this.#post(frame, header) === -1) {
-      this.#checkRing();
+    if (this.#waiting !== undefined || this.#post(frame, header) === -1) {
+      this.fullWaits++;
       return false;
     }
     this.#flush();
@@ -83,13 +81,12 @@ export class Sender {
         { queue: VHOST_NET_VQ_TX },
       );
     const submission = new Submission(frames.length);
-    const waiting = { submission, frames, header };
-    const refusal = this.#postWaiting(waiting);
+    this.#waiting = { submission, frames, header };
+    const refusal = this.makeRoom();
     if (refusal !== undefined && submission.posted === 0) throw refusal;
-    if (refusal !== undefined || submission.posted === submission.size) return submission;
-    this.#waiting = waiting;
+    if (this.#waiting === undefined) return submission;
+    this.fullWaits++;
     this.#expectCall();
-    this.#checkRing();
     if (signal !== undefined) {
       const withdraw = (): void => this.#withdraw(signal.reason, submission);
       signal.addEventListener('abort', withdraw, { once: true });
@@ -123,47 +120,42 @@ export class Sender {
     }
   }
 
-  /** The device called. */
+  /** The device called, in a turn of the loop of its own. */
   called(): void {
+    if (this.#active) this.#beginRound();
+  }
+
+  /** The queue was stopped or started: what it returned meanwhile no call may tell of. */
+  looksAgain(): void {
     if (this.#active) this.reap();
   }
 
-  /** One round of reaping: ends at its budget and goes on in the next turn of the loop. */
-  readonly reap = (): void => {
-    clearImmediate(this.#round);
-    this.#round = undefined;
+  /** Reaps what is done: ends where the budget of the round does, and goes on in the next turn of the loop. */
+  reap(): void {
     if (this.#refusal !== undefined) return;
-    const queue = this.#queue;
-    const budget = this.#budget;
-    const { ring, ledger } = queue;
-    budget.renew();
+    const { ring, ledger } = this.#queue;
     do {
-      for (let count = queue.reap(budget.left); count > 0; count = queue.reap(budget.left))
-        budget.spend(count, queue.bytes);
-      if (ring.corruption !== undefined) {
-        this.#corrupted(ring.corruption);
-        return;
-      }
-      if (budget.left === 0) {
-        this.#round = setImmediate(this.reap);
-        break;
-      }
-    } while (ledger.inFlight > 0 && ring.enableCalls());
+      while (this.#take() > 0);
+      // What that found may have stopped the queue.
+      if (this.#refusal !== undefined) return;
+    } while (this.#budget.left > 0 && ledger.inFlight > 0 && ring.enableCalls());
     this.makeRoom();
     this.#released();
     this.#progress.wake();
     if (!this.#drained) return;
     this.#active = false;
     this.#idle.wake();
-  };
+  }
 
-  /** Posts frames that waited for room, where there is some. */
-  makeRoom(): void {
+  /** Posts frames that waited for room, where there is some; the error where one breaks a rule, which ends the wait. */
+  makeRoom(): unknown {
     const waiting = this.#waiting;
-    if (waiting === undefined) return;
+    if (waiting === undefined) return undefined;
+    const { submission } = waiting;
     const refusal = this.#postWaiting(waiting);
-    if (refusal !== undefined || waiting.submission.posted === waiting.submission.size)
+    if (this.#waiting === waiting && (refusal !== undefined || submission.posted === submission.size))
       this.#waiting = undefined;
+    return refusal;
   }
 
   /** Ends every wait with an error and refuses whatever comes, until `resume`. */
@@ -174,12 +166,37 @@ export class Sender {
     this.#withdraw(error);
     this.#idle.fail(error);
     this.#progress.fail(error);
-    this.#queue.calls.fail(error);
+    this.#queue.calls.stop(error);
+  }
+
+  /** Ends every wait with an error and refuses whatever comes, for good. */
+  end(error: Error): void {
+    this.#ended = true;
+    this.stop(error);
   }
 
   /** Takes frames again after `stop`. */
   resume(): void {
+    if (this.#ended) return;
     this.#refusal = undefined;
+    this.#queue.calls.resume();
+  }
+
+  readonly #beginRound = (): void => {
+    clearImmediate(this.#round);
+    this.#round = undefined;
+    this.#budget.renew();
+    this.reap();
+  };
+
+  /** Reaps what the budget leaves; how many frames. Where that is none, another round is to come. */
+  #take(): number {
+    const queue = this.#queue;
+    const budget = this.#budget;
+    const count = queue.reap(budget.left, budget.bytesLeft);
+    budget.spend(count, queue.bytes);
+    if (budget.left === 0) this.#round ??= setImmediate(this.#beginRound);
+    return count;
   }
 
   get #drained(): boolean {
@@ -221,7 +238,7 @@ export class Sender {
       } finally {
         if (first !== -1 && head === -1) queue.pool.releaseFrame(first);
       }
-      if (head !== -1 || reaped || queue.reap() === 0) return head;
+      if (head !== -1 || reaped || this.#take() === 0 || this.#refusal !== undefined) return head;
     }
   }
 
@@ -232,13 +249,7 @@ export class Sender {
 
   #expectCall(): void {
     this.#active = true;
-    if (this.#queue.ring.enableCalls()) this.#round ??= setImmediate(this.reap);
-  }
-
-  /** A lie that was found on the way to a free descriptor: no call may ever come to tell of it. */
-  #checkRing(): void {
-    const { corruption } = this.#queue.ring;
-    if (corruption !== undefined) this.#corrupted(corruption);
+    if (this.#queue.ring.enableCalls()) this.#round ??= setImmediate(this.#beginRound);
   }
 
   #withdraw(reason: unknown, submission: Submission | undefined = this.#waiting?.submission): void {

@@ -2,7 +2,7 @@ import type { BusyPoll } from '../completion/busy-poll.js';
 import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
 import type { WaitOptions } from '../completion/waiters.js';
-import { VhostRangeError } from '../errors/errors.js';
+import { type VhostError, VhostRangeError } from '../errors/errors.js';
 import type { FramePool } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { checkHeader, HEADER_SIZE, isSegmented } from './header.js';
@@ -26,6 +26,8 @@ export interface TransmitQueueOptions {
   /** The most that may be in flight. */
   readonly maxFrames: number;
   readonly maxBytes: number;
+  /** Told when `reap` finds that the device lied in the ring, which stands from then on. */
+  readonly corrupted?: (error: VhostError) => void;
 }
 
 /**
@@ -41,8 +43,6 @@ export class TransmitQueue {
   kicks = 0;
   /** Frames that a device had taken and never returned by the time it was stopped. */
   lost = 0;
-  /** Times a frame found no room. */
-  fullWaits = 0;
   /** Bytes of the frames that the last `reap` settled, headers included. */
   bytes = 0;
   /** Those who wait for the device to call. */
@@ -52,6 +52,7 @@ export class TransmitQueue {
   readonly #kick: () => void;
   readonly #maxFrames: number;
   readonly #maxBytes: number;
+  readonly #corrupted: TransmitQueueOptions['corrupted'];
   #posting = false;
 
   constructor(options: TransmitQueueOptions) {
@@ -63,6 +64,7 @@ export class TransmitQueue {
     this.#kick = options.kick;
     this.#maxFrames = options.maxFrames;
     this.#maxBytes = options.maxBytes;
+    this.#corrupted = options.corrupted;
   }
 
   /**
@@ -83,8 +85,7 @@ export class TransmitQueue {
       next = pool.next[next]!;
     } while (next !== -1);
     this.#check(first, bytes);
-    if (ledger.inFlight >= this.#maxFrames || ledger.bytesInFlight + bytes > this.#maxBytes)
-      return this.#full();
+    if (ledger.inFlight >= this.#maxFrames || ledger.bytesInFlight + bytes > this.#maxBytes) return -1;
     if (!this.#posting) {
       ring.checkOpen();
       this.#posting = true;
@@ -93,9 +94,9 @@ export class TransmitQueue {
     let head: number;
     if (buffers === 1) {
       head = ring.post(pool.addressHigh, pool.address(first), bytes, false);
-      if (head === -1) return this.#full();
+      if (head === -1) return -1;
     } else {
-      if (!ring.begin(buffers)) return this.#full();
+      if (!ring.begin(buffers)) return -1;
       for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!)
         ring.add(pool.addressHigh, pool.address(buffer), pool.length[buffer]!, false);
       head = ring.end();
@@ -114,18 +115,20 @@ export class TransmitQueue {
   }
 
   /**
-   * Settles up to `limit` frames that the device is done with and releases their buffers; how many. After it,
-   * `ledger.tokens` holds their first buffers, in the order of completion.
+   * Settles up to `limit` frames that the device is done with, and no further one once they have `bytes`, and releases
+   * their buffers; how many. After it, `ledger.tokens` holds their first buffers, in the order of completion.
    */
-  reap(limit?: number): number {
-    const { ring, ledger } = this;
-    const count = ring.reap(limit);
-    this.bytes = ledger.complete(ring.heads, count);
-    this.#release(count);
+  reap(limit?: number, bytes?: number): number {
+    const count = this.#complete(limit, bytes);
+    const { corruption } = this.ring;
+    if (corruption !== undefined) this.#corrupted?.(corruption);
     return count;
   }
 
-  /** Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. */
+  /**
+   * Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. Rejects while
+   * the queue is stopped, with what stopped it: ERR_VHOST_RING_CORRUPT, ERR_VHOST_CLOSED, …
+   */
   ready(options?: WaitOptions): Promise<void> {
     return this.calls.ready(options);
   }
@@ -137,8 +140,8 @@ export class TransmitQueue {
   settle(base?: number): void {
     const { ring, ledger } = this;
     this.#posting = false;
-    if (base !== undefined && ring.lost(base) === 0) return;
-    while (this.reap() > 0);
+    if (base !== undefined && ring.lost(base) === 0 && ring.corruption === undefined) return;
+    while (this.#complete() > 0);
     const count = ring.reclaim(base);
     ledger.abandon(ring.heads, count);
     this.#release(count);
@@ -158,6 +161,14 @@ export class TransmitQueue {
       const bytes = lengths.reduce((sum, length) => sum + length, 0);
       ledger.submit(head, bytes, buffers[0]!);
     }
+  }
+
+  #complete(limit?: number, bytes?: number): number {
+    const { ring, ledger } = this;
+    const count = ring.reap(limit, bytes);
+    this.bytes = ledger.complete(ring.heads, count);
+    this.#release(count);
+    return count;
   }
 
   #release(count: number): void {
@@ -206,10 +217,5 @@ export class TransmitQueue {
       throw new VhostRangeError(
         `a frame with segment offload has at most ${MAX_SEGMENTED_FRAME} bytes; this has ${frame}`,
       );
-  }
-
-  #full(): number {
-    this.fullWaits++;
-    return -1;
   }
 }

@@ -85,7 +85,7 @@ export class DriverRing {
   readonly lengths: Uint32Array;
   /** Batches published for which the device wanted no kick. */
   kicksSuppressed = 0;
-  /** Why this ring stands, if it does. */
+  /** Why this ring stands, if it does; whoever finds that what it carried cannot be true sets it. */
   corruption: VhostError | undefined;
 
   readonly #eventIdx: boolean;
@@ -107,8 +107,10 @@ export class DriverRing {
   #journal: RingJournal;
   /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
   #taken: Uint16Array;
-  /** By head: bytes the device may write. */
+  /** By head: bytes the device may write … */
   readonly #writable: Uint32Array;
+  /** … and bytes it may read. */
+  readonly #readable: Uint32Array;
   #free: number;
   #inFlight = 0;
   #availableIndex: number;
@@ -128,6 +130,7 @@ export class DriverRing {
   #chainLength = 0;
   #chainAdded = 0;
   #chainWritable = 0;
+  #chainReadable = 0;
   #chainIndirect = false;
 
   constructor(options: DriverRingOptions) {
@@ -147,6 +150,12 @@ export class DriverRing {
     this.#eventIdx = options.eventIdx ?? false;
     this.#inOrder = options.inOrder ?? false;
     this.#queue = options.queue;
+    if (this.#inOrder && options.journal !== undefined)
+      throw wrongValue(
+        'inOrder',
+        'false with a journal: the used ring leaves out which heads came back',
+        true,
+      );
     const { buffer } = region;
     const usedRing = offset + this.layout.usedRing;
     this.#descriptors = new Uint32Array(buffer, offset, (size * VRING_DESC_SIZE) / 4);
@@ -164,6 +173,7 @@ export class DriverRing {
     this.#journal = options.journal ?? RingJournal.own(size);
     this.#taken = this.#journal.taken;
     this.#writable = new Uint32Array(size);
+    this.#readable = new Uint32Array(size);
     this.#free = size;
 
     const base = checkInteger('base', options.base ?? 0, 0, 0xffff);
@@ -259,10 +269,7 @@ export class DriverRing {
   get wantsMore(): boolean {
     this.checkOpen();
     if (!this.#eventIdx || this.corruption !== undefined) return false;
-    return (
-      Atomics.load(this.#usedWords, this.#availEvent) === this.#publishedIndex &&
-      Atomics.load(this.#usedWords, INDEX) !== this.#publishedIndex
-    );
+    return Atomics.load(this.#usedWords, this.#availEvent) === this.#publishedIndex && this.untaken > 0;
   }
 
   /** Has the device that is attached next say anew at which chain it wants a kick. */
@@ -345,6 +352,7 @@ export class DriverRing {
     table[word + 3] = writable ? VRING_DESC_F_WRITE : 0;
     this.#taken[head] = 1;
     this.#writable[head] = writable ? length : 0;
+    this.#readable[head] = writable ? 0 : length;
     this.#offer(head);
     return head;
   }
@@ -366,6 +374,7 @@ export class DriverRing {
     this.#chainLength = count;
     this.#chainAdded = 0;
     this.#chainWritable = 0;
+    this.#chainReadable = 0;
     this.#chainHead = this.#freeStack[this.#free - 1]!;
     return true;
   }
@@ -378,6 +387,7 @@ export class DriverRing {
     if (writable) this.#chainWritable += length;
     else if (this.#chainWritable > 0)
       throw wrongValue('writable', 'true after the first writable descriptor of a chain', writable);
+    else this.#chainReadable += length;
     const more = position + 1 < this.#chainLength;
     const flags = (writable ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0);
     if (this.#chainIndirect) {
@@ -414,6 +424,7 @@ export class DriverRing {
     this.#taken[head] = taken;
     this.#free -= taken;
     this.#writable[head] = this.#chainWritable;
+    this.#readable[head] = this.#chainReadable;
     this.#chainLength = 0;
     this.#offer(head);
     return head;
@@ -440,10 +451,11 @@ export class DriverRing {
   }
 
   /**
-   * Takes up to `limit` chains that the device has returned, into `heads` and `lengths`; how many
-   * (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their descriptors are free at once.
+   * Takes up to `limit` chains that the device has returned, into `heads` and `lengths`, and no further one once those
+   * carry `bytes`, read and written; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
+   * descriptors are free at once.
    */
-  reap(limit: number = this.size): number {
+  reap(limit: number = this.size, bytes: number = Number.POSITIVE_INFINITY): number {
     // Once a batch; a limit that is no number of chains would set the ring off its index for good.
     checkInteger('limit', limit, 0, Number.MAX_SAFE_INTEGER);
     this.checkOpen();
@@ -456,37 +468,38 @@ export class DriverRing {
       return 0;
     }
     const count = Math.min(waiting, limit);
-    if (this.#inOrder) return this.#reapInOrder(count, waiting);
+    if (this.#inOrder) return this.#reapInOrder(count, waiting, bytes);
     const { heads, lengths, size } = this;
     const elements = this.#usedElements;
     const mask = this.#mask;
     const first = this.#lastUsed;
-    for (let i = 0; i < count; i++) {
-      const slot = ((first + i) & mask) * 2;
+    let reaped = 0;
+    for (let left = bytes; reaped < count && left > 0; reaped++) {
+      const slot = ((first + reaped) & mask) * 2;
       const head = elements[slot]!;
-      const written = elements[slot + 1]!;
+      const told = elements[slot + 1]!;
       if (head >= size || this.#taken[head] === 0) {
         this.#corrupt(
           head >= size
             ? `returned head ${head} of a ring of ${size}`
             : `returned head ${head}, which is not in flight`,
         );
-        this.#reapedTo(advance(first, i));
-        return i;
+        break;
       }
       const writable = this.#writable[head]!;
-      if (writable !== 0 && written > writable) {
-        this.#corrupt(`wrote ${written} bytes into the ${writable} of head ${head}`);
-        this.#reapedTo(advance(first, i));
-        return i;
+      if (writable !== 0 && told > writable) {
+        this.#corrupt(`wrote ${told} bytes into the ${writable} of head ${head}`);
+        break;
       }
-      heads[i] = head;
       // A device that can only read writes nothing, whatever it says (VIRTIO 1.3 §2.7.8 The Virtqueue Used Ring).
-      lengths[i] = writable === 0 ? 0 : written;
+      const written = writable === 0 ? 0 : told;
+      heads[reaped] = head;
+      lengths[reaped] = written;
+      left -= this.#readable[head]! + written;
       this.#recycle(head);
     }
-    this.#reapedTo(advance(first, count));
-    return count;
+    this.#reapedTo(advance(first, reaped));
+    return reaped;
   }
 
   /** Chains that the device has returned and `reap` has not yet taken. */
@@ -610,17 +623,25 @@ export class DriverRing {
     const used = new Uint8Array(this.size);
     for (const head of heads) {
       let writable = 0;
+      let readable = 0;
+      const count = (table: Uint32Array, entry: number): void => {
+        const length = table[entry * 4 + 2]!;
+        if ((table[entry * 4 + 3]! & VRING_DESC_F_WRITE) !== 0) writable += length;
+        else readable += length;
+      };
+      const entries = this.#entries(head);
       for (let left = this.#taken[head]!, id = head; left > 0; left--) {
         if (id >= this.size || used[id] === 1) throw this.#untrue(`broke the chain of head ${head}`);
         used[id] = 1;
-        writable += writableBytes(this.#descriptors, id);
+        if (entries === 0) count(this.#descriptors, id);
         const next = this.#descriptors[id * 4 + 3]! >>> 16;
         this.#link[id] = next;
         id = next;
       }
       const first = head * this.#tableEntries;
-      for (let i = 0; i < this.#entries(head); i++) writable += writableBytes(this.#tables!, first + i);
+      for (let i = 0; i < entries; i++) count(this.#tables!, first + i);
       this.#writable[head] = writable;
+      this.#readable[head] = readable;
     }
     this.#free = 0;
     for (let id = this.size - 1; id >= 0; id--) if (used[id] === 0) this.#freeStack[this.#free++] = id;
@@ -634,12 +655,12 @@ export class DriverRing {
     this.#inFlight++;
   }
 
-  /** Takes `count` of the `waiting` chains, the oldest first; an element stands for all up to the one that it names. */
-  #reapInOrder(count: number, waiting: number): number {
+  /** As `reap`, of the `waiting` chains the oldest first; an element stands for all up to the one that it names. */
+  #reapInOrder(count: number, waiting: number, bytes: number): number {
     const { heads, lengths } = this;
     const mask = this.#mask;
     let reaped = 0;
-    for (; reaped < count; reaped++) {
+    for (let left = bytes; reaped < count && left > 0; reaped++) {
       const oldest = advance(this.#availableIndex, -this.#inFlight);
       if (this.#batchLeft === 0) {
         const slot = (this.#lastUsed & mask) * 2;
@@ -657,13 +678,15 @@ export class DriverRing {
       const head = this.#offered[oldest & mask]!;
       const writable = this.#writable[head]!;
       // What is skipped was used completely.
-      const written = this.#batchLeft > 1 ? writable : this.#batchWritten;
-      if (writable !== 0 && written > writable) {
-        this.#corrupt(`wrote ${written} bytes into the ${writable} of head ${head}`);
+      const told = this.#batchLeft > 1 ? writable : this.#batchWritten;
+      if (writable !== 0 && told > writable) {
+        this.#corrupt(`wrote ${told} bytes into the ${writable} of head ${head}`);
         break;
       }
+      const written = writable === 0 ? 0 : told;
       heads[reaped] = head;
-      lengths[reaped] = writable === 0 ? 0 : written;
+      lengths[reaped] = written;
+      left -= this.#readable[head]! + written;
       this.#recycle(head);
       this.#batchLeft--;
       this.#lastUsed = advance(this.#lastUsed, 1);
@@ -688,12 +711,6 @@ export class DriverRing {
   #untrue(what: string): VhostError {
     return new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: this.#queue });
   }
-}
-
-/** Bytes of a descriptor's buffer that the device may write. */
-function writableBytes(table: Uint32Array, entry: number): number {
-  const writable = (table[entry * 4 + 3]! & VRING_DESC_F_WRITE) !== 0;
-  return writable ? table[entry * 4 + 2]! : 0;
 }
 
 function writeDescriptor(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Ledger } from '../../lib/completion/ledger.js';
+import type { VhostError } from '../../lib/errors/errors.js';
 import { FramePool } from '../../lib/memory/frame-pool.js';
 import { GuestMemory } from '../../lib/memory/guest-memory.js';
 import { clearHeader, HEADER_SIZE } from '../../lib/net/header.js';
@@ -127,11 +128,13 @@ export class TransmitOnModel {
       readonly mtu?: number;
       readonly maxFrames?: number;
       readonly maxBytes?: number;
+      readonly corrupted?: (error: VhostError) => void;
     } = {},
   ) {
-    const { entries = 0, mtu = 1500, maxFrames = 2 ** 31, maxBytes = 2 ** 40 } = options;
+    const { entries = 0, mtu = 1500, maxFrames = 2 ** 31, maxBytes = 2 ** 40, corrupted } = options;
     const parts = makeParts(options, 1, entries);
-    this.queue = new TransmitQueue({ ...parts, kick: () => this.kicks++, mtu, maxFrames, maxBytes });
+    const told = corrupted && { corrupted };
+    this.queue = new TransmitQueue({ ...parts, ...told, kick: () => this.kicks++, mtu, maxFrames, maxBytes });
     this.#eventIdx = options.eventIdx ?? false;
     this.device = attachModel(parts.ring, this.#eventIdx);
   }

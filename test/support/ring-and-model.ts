@@ -35,7 +35,7 @@ export function makeRing({ size, indirect = 0, attach: _, ...rest }: RingOptions
   const region = memory.addRegion({ size: offset + bytes + 16 * size * indirect });
   const tables = indirect > 0 && { indirect: { offset: offset + bytes, entries: indirect } };
   const journal = RingJournal.own(size);
-  const options = { region, offset, size, queue: 1, ...rest, ...tables, journal };
+  const options = { region, offset, size, queue: 1, ...rest, ...tables, ...(!rest.inOrder && { journal }) };
   return {
     ring: new DriverRing(options),
     region,

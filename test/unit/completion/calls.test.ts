@@ -66,6 +66,36 @@ describe('Calls', () => {
     assert.ok(turned, 'the loop had its turn');
   });
 
+  it('and however often the ring had something when it asked', async () => {
+    const calls = new Calls(ring);
+    use();
+    let turned = false;
+    setImmediate(() => {
+      turned = true;
+    });
+    let rounds = 0;
+    for (; !turned && rounds < 1000; rounds++) await calls.ready();
+    assert.ok(turned, 'the loop had its turn');
+  });
+
+  it('rejects where the ring stands', async () => {
+    device.lieIndexJump(100);
+    ring.reap();
+    for (const calls of [new Calls(ring), new Calls(ring, new BusyPoll(1000))])
+      await assert.rejects(calls.ready(), { code: 'ERR_VHOST_RING_CORRUPT' });
+  });
+
+  it('rejects from stop to resume', async () => {
+    const calls = new Calls(ring);
+    const waiting = assert.rejects(calls.ready(), /^Error: over$/);
+    calls.stop(new Error('over'));
+    await waiting;
+    await assert.rejects(calls.ready(), /^Error: over$/);
+    calls.resume();
+    use();
+    await calls.ready();
+  });
+
   it('looks and asks for nothing where the signal has aborted', async () => {
     const calls = new Calls(ring, new BusyPoll(1000));
     use();

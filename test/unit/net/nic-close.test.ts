@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { Nic } from '../../../lib/net/nic.js';
+import { KernelVhost } from '../../../lib/vhost/kernel-vhost.js';
+import { FakeKernel } from '../../support/fake-kernel.js';
+import { ModelWorker } from '../../support/model-worker.js';
 import { openNic, settled, turn } from '../../support/open-nic.js';
 import { numberedFrame } from '../../support/queue-on-model.js';
 
@@ -28,6 +32,46 @@ describe('Nic.close in the middle of traffic', () => {
     assert.deepEqual(errors, []);
     assert.equal(nic.pool.free, nic.pool.count);
     kernel.assertNothingLeft();
+  });
+
+  it('stays closed where a device that answers late was just being started', async () => {
+    for (const request of ['getFeatures', 'setVringBase', 'setBackend']) {
+      const kernel = new FakeKernel();
+      const worker = new ModelWorker();
+      kernel.attachDevice(worker);
+      const device = KernelVhost.open({ kernel });
+      let answer = (): void => {};
+      let late: Promise<void> | undefined;
+      let asked = false;
+      const vhost = new Proxy(device, {
+        get: (_, name) => {
+          const value: unknown = Reflect.get(device, name, device);
+          if (typeof value !== 'function') return value;
+          return async (...parameters: unknown[]) => {
+            asked ||= name === request;
+            if (name === request) await late;
+            return value.apply(device, parameters);
+          };
+        },
+      });
+      const nic = await Nic.open({ tap: 'tap0', queueSize: 8, vhost, kernel });
+      late = new Promise((resolve) => {
+        answer = resolve;
+      });
+      asked = false;
+      const swapped = nic.swapBackend({ tap: 'tap1' });
+      while (!asked) await turn();
+      const closing = nic.close();
+      answer();
+      while (!(await settled(closing)))
+        assert.throws(() => nic.trySend(frames(1)[0]!), { code: 'ERR_VHOST_CLOSED' });
+      await closing;
+      await swapped;
+      assert.throws(() => nic.trySend(frames(1)[0]!), { code: 'ERR_VHOST_CLOSED' }, request);
+      await assert.rejects(nic.tx.ready(), { code: 'ERR_VHOST_CLOSED' });
+      assert.equal(nic.pool.free, nic.pool.count);
+      kernel.assertNothingLeft();
+    }
   });
 
   it('abandons what a device does not return', async () => {

@@ -132,6 +132,34 @@ describe('Nic: a queue that fails', () => {
     assert.throws(() => nic.trySend(frame()), { code: 'ERR_VHOST_RING_CORRUPT' });
   });
 
+  it('a lie that the ring tier finds is told as any other', async () => {
+    worker.completion = 'held';
+    nic.submit(Array.from({ length: 8 }, frame));
+    await turn();
+    worker.model(1).lieIndexJump(1000);
+    assert.equal(nic.tx.reap(), 0);
+    worker.model(0).lieOutOfRange();
+    assert.equal(nic.rx.reap(), 0);
+    for (const queue of [nic.tx, nic.rx])
+      await assert.rejects(queue.ready(), { code: 'ERR_VHOST_RING_CORRUPT' });
+    for (let i = 0; i < 6; i++) await turn();
+    assert.deepEqual(
+      errors.map((error) => (error as { queue?: number }).queue),
+      [1, 0],
+    );
+    assert.deepEqual(nic.stats().transmit.errors, { ERR_VHOST_RING_CORRUPT: 1 });
+    assert.deepEqual(nic.stats().receive.errors, { ERR_VHOST_RING_CORRUPT: 1 });
+    // The queues are stopped and sound; that nothing is to be waited for holds until they run again.
+    for (const queue of [nic.tx, nic.rx])
+      await assert.rejects(queue.ready(), { code: 'ERR_VHOST_RING_CORRUPT' });
+    await assert.rejects(nic.send(frame()), { code: 'ERR_VHOST_RING_CORRUPT' });
+
+    await nic.attach();
+    worker.completion = 'copied';
+    await sends();
+    await receives();
+  });
+
   it('reception stops at a lie in its ring, and gives out what came before it', async () => {
     worker.receive(frame());
     worker.model(0).lieOutOfRange();

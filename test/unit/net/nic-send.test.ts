@@ -79,7 +79,33 @@ describe('Nic.send', () => {
     worker.complete(...worker.held);
     await nic.drain();
     assert.equal(worker.sent.length, 9);
-    assert.equal(nic.stats().transmit.fullWaits > 0, true);
+    assert.equal(nic.stats().transmit.fullWaits, 2, 'one waited, one was refused');
+  });
+
+  it('counts no wait where reaping makes room', async () => {
+    await open();
+    worker.completion = 'held';
+    for (const frame of frames(8)) await nic.send(frame);
+    await turn();
+    worker.model(1).complete(worker.held[0]!, 0);
+    worker.model(1).publish();
+    await nic.send(numberedFrame(8, 60));
+    assert.equal(nic.stats().transmit.fullWaits, 0);
+    await turn();
+    worker.complete(...worker.held);
+    await nic.drain();
+  });
+
+  it('counts a wait for buffers', async () => {
+    await open();
+    const held: number[] = [];
+    while (nic.pool.free > 0) held.push(nic.pool.lease());
+    assert.equal(nic.trySend(numberedFrame(1, 60)), false);
+    const waiting = nic.send(numberedFrame(2, 60));
+    assert.equal(nic.stats().transmit.fullWaits, 2);
+    for (const buffer of held) nic.pool.release(buffer);
+    await nic.drain();
+    await waiting;
   });
 
   it('ends a wait when its signal aborts; the frame is not sent', async () => {

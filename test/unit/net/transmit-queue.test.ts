@@ -62,7 +62,6 @@ describe('TransmitQueue', () => {
       for (let i = 0; i < 2; i++) assert.notEqual(queue.post(world.lease(numberedFrame(i, 60))), -1, what);
       const third = world.lease(numberedFrame(3, 60));
       assert.equal(queue.post(third), -1, what);
-      assert.equal(queue.fullWaits, 1);
       assert.ok(queue.pool.isLeased(third));
       queue.flush();
       device.use(world.take()!.head, 0);
@@ -95,6 +94,36 @@ describe('TransmitQueue', () => {
     assert.deepEqual(submission.result, { completed: 1, abandoned: 2, withdrawn: 0 });
     assert.equal(queue.pool.free, queue.pool.count);
     queue.settle();
+  });
+
+  it('mends a ring in which a device lied and of which it had taken nothing', () => {
+    const told: string[] = [];
+    const world = new TransmitOnModel({ size: 8, corrupted: ({ code }) => told.push(code) });
+    const { queue, device } = world;
+    queue.post(world.lease(numberedFrame(1, 60)));
+    queue.flush();
+    device.lieIndexJump(100);
+    assert.equal(queue.reap(), 0);
+    assert.deepEqual(told, ['ERR_VHOST_RING_CORRUPT']);
+    queue.settle(device.availableIndex);
+    assert.equal(queue.ring.corruption, undefined);
+    assert.equal(queue.ledger.inFlight, 1, 'the frame waits for the next device');
+    world.reattach();
+    world.device.use(world.take()!.head, 0);
+    assert.equal(queue.reap(), 1);
+  });
+
+  it('takes no further frame once those that it took have so many bytes', () => {
+    const world = new TransmitOnModel({ size: 8, bufferSize: 128, entries: 8 });
+    const { queue, device } = world;
+    for (const length of [60, 600, 60, 60]) queue.post(world.lease(numberedFrame(1, length)));
+    queue.flush();
+    for (let i = 0; i < 4; i++) device.use(world.take()!.head, 0);
+    assert.equal(queue.reap(8, 73), 2, 'one that begins within them ends beyond');
+    assert.equal(queue.bytes, 72 + 612);
+    assert.equal(queue.reap(8, 0), 0);
+    assert.equal(queue.reap(8, 72), 1);
+    assert.equal(queue.reap(), 1);
   });
 
   it('keeps what a device had not taken for the next', () => {

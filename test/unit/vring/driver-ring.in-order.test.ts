@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import type { DriverRing } from '../../../lib/vring/driver-ring.js';
+import { DriverRing } from '../../../lib/vring/driver-ring.js';
+import { RingJournal } from '../../../lib/vring/ring-journal.js';
 import type { ModelDevice } from '../../support/model-device.js';
 import { property, runs } from '../../support/random.js';
 import { attachModel, makeRing } from '../../support/ring-and-model.js';
@@ -24,6 +25,17 @@ describe('DriverRing: VIRTIO_F_IN_ORDER (VIRTIO 1.3 §2.7.9 In-order use of desc
     assert.deepEqual([...ring.heads.subarray(0, 3)], order.slice(0, 3));
     assert.deepEqual([...ring.lengths.subarray(0, 3)], [100, 100, 42]);
     assert.deepEqual([ring.inFlight, ring.free], [2, SIZE - 2]);
+  });
+
+  it('keeps no journal, which would not tell which chains came back', () => {
+    const { ring } = makeRing({ size: 4 });
+    const { region, offset, size } = ring;
+    assert.throws(
+      () => new DriverRing({ region, offset, size, inOrder: true, journal: RingJournal.own(size) }),
+      {
+        message: /^inOrder must be false with a journal/,
+      },
+    );
   });
 
   it('cuts such a batch at a limit, and goes on in it', () => {

@@ -78,6 +78,22 @@ describe('DriverRing', () => {
     }
   });
 
+  it('does not take chains that a device lost for chains that it has', () => {
+    const { ring } = makeRing({ size: 4, eventIdx: true });
+    const lost = attachModel(ring, true);
+    for (let i = 0; i < 2; i++) ring.post(0, 0, 100, true);
+    ring.publish();
+    lost.takeAll();
+    assert.equal(ring.reclaim(lost.availableIndex), 2);
+    const device = attachModel(ring, true);
+    ring.post(0, 0, 100, true);
+    ring.publish();
+    device.suppressKicks(false);
+    assert.equal(ring.wantsMore, true);
+    device.use(device.take()!.head, 100);
+    assert.equal(ring.wantsMore, false, 'every one of its chains is used');
+  });
+
   it('takes no chain that is longer than the ring, and none for which there is no room now', () => {
     const { ring } = makeRing({ size: 4 });
     for (const count of [0, -1, 5])
