@@ -15,12 +15,22 @@ const CLOSED = 3;
 /** Leased when the memory was closed: whoever has it may still give it back. */
 const LEFT = 4;
 
+/** Hands a leased frame to the device: its first buffer and all that `next` links to it now. */
+export let handFrame: (pool: FramePool, first: number) => void;
+/** Takes one buffer that the device returned; it is leased, and linked to none. */
+export let takeBuffer: (pool: FramePool, buffer: number) => void;
+/** Frees a frame that the device returned, with all that was linked to it when it was handed over. */
+export let freeFrame: (pool: FramePool, first: number) => void;
+/** Takes free buffers for frames that whoever had the pool before has left with a device. */
+export let takeOverFrames: (pool: FramePool, frames: readonly (readonly number[])[]) => void;
+
 /**
  * Buffers of one size in a region, known by index from 0, leased and released without allocation. A frame longer
  * than one buffer is a list of them: `next` links it, `length` says how much of each is filled.
  *
  * Invariant: free + leased + posted = `count`. A posted buffer belongs to the device; it can be neither released nor
- * posted again until the device has returned it.
+ * posted again until the device has returned it. Only a queue posts and takes back, so that no program can say that a
+ * buffer is done: what does so are functions of this file, and no methods.
  */
 export class FramePool {
   readonly region: Region;
@@ -42,11 +52,20 @@ export class FramePool {
   readonly addressLow: number;
   readonly #stack: Int32Array;
   readonly #state: Uint8Array;
+  /** By posted buffer: `next` as it was when the frame was handed over; what a program writes there since is nothing. */
+  readonly #chain: Int32Array;
   readonly #allocation: Allocation;
   #free: number;
   /** Buffers that would be free if there still were memory for them. */
   #retired = 0;
   #closed = false;
+
+  static {
+    handFrame = (pool, first) => pool.#hand(first);
+    takeBuffer = (pool, buffer) => pool.#take(buffer);
+    freeFrame = (pool, first) => pool.#freeFrame(first);
+    takeOverFrames = (pool, frames) => pool.#takeOver(frames);
+  }
 
   /**
    * Takes room for `count` buffers of `bufferSize` bytes (rounded up to cache lines) from `memory`: from this region of it,
@@ -78,6 +97,7 @@ export class FramePool {
     this.next = new Int32Array(count).fill(-1);
     this.#stack = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
     this.#state = new Uint8Array(count);
+    this.#chain = new Int32Array(count);
     this.#free = count;
   }
 
@@ -96,42 +116,14 @@ export class FramePool {
 
   /** Gives one buffer back, whatever it is linked to. ERR_VHOST_NOT_LEASED: it is not out on lease. */
   release(buffer: number): void {
-    if (this.#state[buffer] !== LEASED) {
-      this.#releaseLeft(buffer);
-      return;
-    }
-    this.#state[buffer] = FREE;
-    this.next[buffer] = -1;
-    this.#stack[this.#free++] = buffer;
-  }
-
-  /** Hands a leased buffer to the device. ERR_VHOST_NOT_LEASED: it is not out on lease. */
-  hand(buffer: number): void {
-    this.#expect(buffer, LEASED);
-    this.#state[buffer] = POSTED;
-  }
-
-  /** Takes a buffer that the device returned; it is leased again. ERR_VHOST_NOT_LEASED: it is not posted. */
-  take(buffer: number): void {
-    this.#expect(buffer, POSTED);
-    this.#state[buffer] = LEASED;
+    if (this.#state[buffer] === LEASED) this.#giveBack(buffer);
+    else this.#releaseLeft(buffer);
   }
 
   /** The buffer that begins at a guest physical address; -1 where none does. */
   bufferAt(guestPhysicalAddress: number): number {
     const buffer = (guestPhysicalAddress - this.addressHigh * WINDOW - this.addressLow) / this.bufferSize;
     return Number.isInteger(buffer) && buffer >= 0 && buffer < this.count ? buffer : -1;
-  }
-
-  /** Takes free buffers for posted, as whoever had the pool before has left them with a device. */
-  takeOver(buffers: Iterable<number>): void {
-    for (const buffer of buffers) {
-      this.#expect(buffer, FREE);
-      this.#state[buffer] = POSTED;
-    }
-    this.#free = 0;
-    for (let buffer = this.count - 1; buffer >= 0; buffer--)
-      if (this.#state[buffer] === FREE) this.#stack[this.#free++] = buffer;
   }
 
   /** Gives back a frame: its first buffer and all that `next` links to it. ERR_VHOST_NOT_LEASED: one of them is not out on lease. */
@@ -196,6 +188,50 @@ export class FramePool {
     if (this.#state[buffer] !== LEFT) this.#expect(buffer, LEASED);
     this.#state[buffer] = CLOSED;
     this.#retired++;
+  }
+
+  #hand(first: number): void {
+    let buffer = first;
+    do {
+      this.#expect(buffer, LEASED);
+      this.#state[buffer] = POSTED;
+      const after = this.next[buffer]!;
+      this.#chain[buffer] = after;
+      buffer = after;
+    } while (buffer !== -1);
+  }
+
+  #take(buffer: number): void {
+    this.#expect(buffer, POSTED);
+    this.#state[buffer] = LEASED;
+    this.next[buffer] = -1;
+  }
+
+  #freeFrame(first: number): void {
+    let buffer = first;
+    do {
+      this.#expect(buffer, POSTED);
+      this.#giveBack(buffer);
+      buffer = this.#chain[buffer]!;
+    } while (buffer !== -1);
+  }
+
+  #takeOver(frames: readonly (readonly number[])[]): void {
+    for (const buffers of frames)
+      for (const [i, buffer] of buffers.entries()) {
+        this.#expect(buffer, FREE);
+        this.#state[buffer] = POSTED;
+        this.#chain[buffer] = buffers[i + 1] ?? -1;
+      }
+    this.#free = 0;
+    for (let buffer = this.count - 1; buffer >= 0; buffer--)
+      if (this.#state[buffer] === FREE) this.#stack[this.#free++] = buffer;
+  }
+
+  #giveBack(buffer: number): void {
+    this.#state[buffer] = FREE;
+    this.next[buffer] = -1;
+    this.#stack[this.#free++] = buffer;
   }
 
   #describe(): string {

@@ -78,7 +78,10 @@ export class GuestMemory {
   readonly #regions: Region[] = [];
   readonly #shares = new Map<Region, Shares>();
   readonly #kernel: Kernel;
-  readonly #holders = new Set<MemoryHolder>();
+  /** The devices, and the regions that each was told of last. */
+  readonly #holders = new Map<MemoryHolder, readonly Region[]>();
+  readonly #holdersOf = (region: Region): number =>
+    [...this.#holders.values()].filter((regions) => regions.includes(region)).length;
   readonly #observers = new Set<() => Promise<void>>();
   /** Regions that went, and that some device may still have. */
   readonly #lost: Region[] = [];
@@ -103,14 +106,14 @@ export class GuestMemory {
     const size = Math.ceil(checkInteger('size', options.size, 1, 2 ** 36) / page) * page;
     const address = options.guestPhysicalAddress ?? Math.ceil(this.end / page) * page;
     this.#checkPlace(address, size, page);
-    return this.#enter(new Region(this.#kernel, this.#map(size, hugePageSize), address));
+    return this.#enter(new Region(this.#kernel, this.#map(size, hugePageSize), address, this.#holdersOf));
   }
 
   /** Maps a region that was made elsewhere, with all that is in it. */
   adoptRegion({ fd, size, guestPhysicalAddress }: AdoptRegionOptions): Region {
     checkInteger('size', size, 1, 2 ** 36);
     this.#checkPlace(guestPhysicalAddress, size, this.#kernel.memory.pageSize());
-    return this.#enter(Region.adopt(this.#kernel, fd, size, guestPhysicalAddress));
+    return this.#enter(Region.adopt(this.#kernel, fd, size, guestPhysicalAddress, this.#holdersOf));
   }
 
   #checkPlace(address: number, size: number, page: number): void {
@@ -135,7 +138,7 @@ export class GuestMemory {
     checkInteger('guestPhysicalAddress', guestPhysicalAddress, 0, Number.MAX_SAFE_INTEGER - size);
     this.#checkApart(guestPhysicalAddress, size);
     const mapping = this.#kernel.memory.map(fd, offset, size);
-    const region = new Region(this.#kernel, mapping, guestPhysicalAddress, { fd, offset });
+    const region = new Region(this.#kernel, mapping, guestPhysicalAddress, this.#holdersOf, { fd, offset });
     this.#regions.push(region);
     this.#shares.set(region, { top: size, uses: new Set() });
     return region;
@@ -143,12 +146,10 @@ export class GuestMemory {
 
   /**
    * Takes a region out, so that a device which is told of this memory again no longer reaches it; the caller unmaps it
-   * once that was done.
+   * once that was done. ERR_VHOST_IN_USE: a ring or a pool lies in it.
    */
   removeRegion(region: Region): void {
-    const at = this.#regions.indexOf(region);
-    if (at === -1) throw wrongValue('region', 'one of this memory', region.guestPhysicalAddress);
-    this.#regions.splice(at, 1);
+    this.#takeOut(region);
     this.#shares.delete(region);
   }
 
@@ -177,17 +178,7 @@ export class GuestMemory {
   hotRemove(region: Region): Promise<void> {
     return this.#exclusively(async () => {
       if (!region.mapped) return;
-      const index = this.#regions.indexOf(region);
-      if (index === -1) throw wrongValue('region', 'one of this memory', region);
-      const [share, ...others] = this.#shares.get(region)!.uses;
-      if (share !== undefined) {
-        const more = others.length === 0 ? '' : ` and by ${others.length} other(s)`;
-        throw new VhostError(
-          'ERR_VHOST_IN_USE',
-          `the region at 0x${region.guestPhysicalAddress.toString(16)} is in use by ${share.use()}${more}`,
-        );
-      }
-      this.#regions.splice(index, 1);
+      const index = this.#takeOut(region);
       await this.#tell(() => this.#regions.splice(index, 0, region));
       for (const changed of this.#observers) await changed();
       this.#shares.delete(region);
@@ -239,9 +230,9 @@ export class GuestMemory {
     }));
   }
 
-  /** A device that was told of this memory keeps it mapped until `drop`. */
+  /** A device that was told of this memory, now, keeps the regions mapped until it is told again, or until `drop`. */
   hold(holder: MemoryHolder): void {
-    this.#holders.add(holder);
+    this.#holders.set(holder, [...this.#regions]);
   }
 
   /** The device is closed: the kernel has let go of this memory. */
@@ -305,7 +296,7 @@ export class GuestMemory {
   async #tell(undo: () => void): Promise<void> {
     const told: MemoryHolder[] = [];
     try {
-      for (const holder of this.#holders) {
+      for (const holder of this.#holders.keys()) {
         await holder.setMemTable(this);
         told.push(holder);
       }
@@ -320,6 +311,22 @@ export class GuestMemory {
       }
       throw error;
     }
+  }
+
+  /** Takes a region that nothing lies in out of the table; at which place it was. */
+  #takeOut(region: Region): number {
+    const index = this.#regions.indexOf(region);
+    if (index === -1) throw wrongValue('region', 'one of this memory', region);
+    const [share, ...others] = this.#shares.get(region)!.uses;
+    if (share !== undefined) {
+      const more = others.length === 0 ? '' : ` and by ${others.length} other(s)`;
+      throw new VhostError(
+        'ERR_VHOST_IN_USE',
+        `the region at 0x${region.guestPhysicalAddress.toString(16)} is in use by ${share.use()}${more}`,
+      );
+    }
+    this.#regions.splice(index, 1);
+    return index;
   }
 
   /** A region that was not taken by all; whoever took it may keep it, so that it stays mapped. */

@@ -1,3 +1,4 @@
+import { VhostError } from '../errors/errors.js';
 import { undo } from '../errors/undo.js';
 import type { Kernel, Mapping } from '../kernel/kernel.js';
 
@@ -21,16 +22,22 @@ export class Region {
   readonly #mapping: Mapping;
   /** A descriptor that came from elsewhere, to be closed with the region; -1 for none. */
   readonly #foreignFd: number;
+  readonly #holders: (region: Region) => number;
   #mapped = true;
 
-  /** `foreign` is what `mapping` maps where it is not memory made here; the region closes it. */
+  /**
+   * `holders` tells how many devices reach a region. `foreign` is what `mapping` maps where it is not memory made here; the
+   * region closes it.
+   */
   constructor(
     kernel: Kernel,
     mapping: Mapping,
     guestPhysicalAddress: number,
+    holders: (region: Region) => number = () => 0,
     foreign?: { readonly fd: number; readonly offset: number },
   ) {
     this.#kernel = kernel;
+    this.#holders = holders;
     this.#mapping = mapping;
     this.guestPhysicalAddress = guestPhysicalAddress;
     this.userAddress = mapping.address;
@@ -43,11 +50,18 @@ export class Region {
   }
 
   /** Maps a memfd that was made elsewhere, with all that is in it; the descriptor stays the caller's. */
-  static adopt(kernel: Kernel, fd: number, size: number, guestPhysicalAddress: number): Region {
+  static adopt(
+    kernel: Kernel,
+    fd: number,
+    size: number,
+    guestPhysicalAddress: number,
+    holders?: (region: Region) => number,
+  ): Region {
     const { descriptor, memory } = kernel;
     const copy = descriptor.duplicate(fd);
     try {
-      return new Region(kernel, memory.map(copy, 0, size), guestPhysicalAddress, { fd: copy, offset: 0 });
+      const mapping = memory.map(copy, 0, size);
+      return new Region(kernel, mapping, guestPhysicalAddress, holders, { fd: copy, offset: 0 });
     } catch (error) {
       undo(() => descriptor.close(copy));
       throw error;
@@ -59,9 +73,18 @@ export class Region {
     return this.#mapped;
   }
 
-  /** Detaches every view and gives the memory back. Only after each vhost device that was told of it is closed. */
+  /**
+   * Detaches every view and gives the memory back. Idempotent. ERR_VHOST_IN_USE: a device was told of it and is neither
+   * closed nor told of the memory without it.
+   */
   unmap(): void {
     if (!this.#mapped) return;
+    const holders = this.#holders(this);
+    if (holders > 0)
+      throw new VhostError(
+        'ERR_VHOST_IN_USE',
+        `the region at 0x${this.guestPhysicalAddress.toString(16)} is in use by ${holders} device(s)`,
+      );
     this.#mapped = false;
     try {
       this.#kernel.memory.unmap(this.#mapping);

@@ -4,7 +4,7 @@ import type { Ledger } from '../completion/ledger.js';
 import type { WaitOptions } from '../completion/waiters.js';
 import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
-import type { FramePool } from '../memory/frame-pool.js';
+import { type FramePool, freeFrame, handFrame, takeBuffer, takeOverFrames } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { HEADER_SIZE, readNumBuffers } from './header.js';
 import { leftFrame } from './left-frame.js';
@@ -101,7 +101,7 @@ export class ReceiveQueue {
     for (let i = 0; i < room; i++) {
       const buffer = pool.lease();
       const head = ring.post(pool.addressHigh, pool.address(buffer), pool.bufferSize, true);
-      pool.hand(buffer);
+      handFrame(pool, buffer);
       ledger.submit(head, pool.bufferSize, buffer);
     }
     if (ring.publish()) {
@@ -150,9 +150,8 @@ export class ReceiveQueue {
         this.#first = buffer;
         this.#missing = buffers;
       } else pool.next[this.#last] = buffer;
-      pool.take(buffer);
+      takeBuffer(pool, buffer);
       pool.length[buffer] = length;
-      pool.next[buffer] = -1;
       this.#last = buffer;
       this.bytes += length;
       if (--this.#missing === 0) frames[taken++] = this.#first;
@@ -199,7 +198,10 @@ export class ReceiveQueue {
   takeOver(): number {
     const { ring, pool, ledger } = this;
     const posted = ring.headsInFlight.map((head) => ({ head, ...leftFrame(ring, pool, head) }));
-    pool.takeOver(posted.flatMap(({ buffers }) => buffers));
+    takeOverFrames(
+      pool,
+      posted.map(({ buffers }) => buffers),
+    );
     ledger.stamp();
     for (const { head, buffers } of posted) ledger.submit(head, pool.bufferSize, buffers[0]!);
     const { cut = ring.reapable } = ring.journal;
@@ -217,11 +219,7 @@ export class ReceiveQueue {
 
   #discard(from: number, count: number): void {
     const { pool, ledger } = this;
-    for (let i = from; i < count; i++) {
-      const buffer = ledger.tokens[i]!;
-      pool.take(buffer);
-      pool.release(buffer);
-    }
+    for (let i = from; i < count; i++) freeFrame(pool, ledger.tokens[i]!);
   }
 
   #corrupt(from: number, count: number, what: string): void {

@@ -3,7 +3,7 @@ import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
 import type { WaitOptions } from '../completion/waiters.js';
 import { type VhostError, VhostRangeError } from '../errors/errors.js';
-import type { FramePool } from '../memory/frame-pool.js';
+import { type FramePool, freeFrame, handFrame, takeOverFrames } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { checkHeader, HEADER_SIZE, isSegmented } from './header.js';
 import { leftFrame } from './left-frame.js';
@@ -101,7 +101,7 @@ export class TransmitQueue {
         ring.add(pool.addressHigh, pool.address(buffer), pool.length[buffer]!, false);
       head = ring.end();
     }
-    for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!) pool.hand(buffer);
+    handFrame(pool, first);
     ledger.submit(head, bytes, first);
     return head;
   }
@@ -151,13 +151,12 @@ export class TransmitQueue {
   takeOver(): void {
     const { ring, pool, ledger } = this;
     const frames = ring.headsInFlight.map((head) => ({ head, ...leftFrame(ring, pool, head) }));
-    pool.takeOver(frames.flatMap(({ buffers }) => buffers));
+    takeOverFrames(
+      pool,
+      frames.map(({ buffers }) => buffers),
+    );
     ledger.stamp();
     for (const { head, buffers, lengths } of frames) {
-      for (const [i, buffer] of buffers.entries()) {
-        pool.length[buffer] = lengths[i]!;
-        pool.next[buffer] = buffers[i + 1] ?? -1;
-      }
       const bytes = lengths.reduce((sum, length) => sum + length, 0);
       ledger.submit(head, bytes, buffers[0]!);
     }
@@ -173,11 +172,7 @@ export class TransmitQueue {
 
   #release(count: number): void {
     const { pool, ledger } = this;
-    for (let i = 0; i < count; i++) {
-      const first = ledger.tokens[i]!;
-      for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!) pool.take(buffer);
-      pool.releaseFrame(first);
-    }
+    for (let i = 0; i < count; i++) freeFrame(pool, ledger.tokens[i]!);
   }
 
   /** Every buffer of a frame is checked before any of it is posted; the bytes it holds. */

@@ -211,8 +211,8 @@ export class KernelVhost implements Vhost {
     this.#rings.checkTable(table);
     refusable(() => this.#kernel.vhost.setMemTable(fd, table));
     this.#rings.table = table;
-    if (this.#memory === memory) return;
     memory.hold(this.#holder);
+    if (this.#memory === memory) return;
     this.#memory?.drop(this.#holder);
     this.#memory = memory;
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { HEADER_SIZE, hostKernel, KernelVhost, type Loss, Nic } from '../../lib/index.js';
+import { handFrame } from '../../lib/memory/frame-pool.js';
 import { ControlDevice } from '../support/control-device.js';
 import { Cable } from '../support/device-cable.js';
 import { Flow, run } from '../support/device-flow.js';
@@ -41,7 +42,7 @@ describe('heads that never come back', function () {
     toB.write(0, pool.bytes, pool.offset(buffer) + HEADER_SIZE);
     pool.length[buffer] = length;
     const head = tx.ring.post(pool.addressHigh, pool.address(buffer), length, writable);
-    pool.hand(buffer);
+    handFrame(pool, buffer);
     tx.ledger.submit(head, length, buffer);
     tx.flush();
   }
@@ -79,7 +80,7 @@ describe('heads that never come back', function () {
     for (const first of rx.frames) pool.releaseFrame(first);
     const buffer = pool.lease();
     const head = rx.ring.post(pool.addressHigh, pool.address(buffer), pool.bufferSize, false);
-    pool.hand(buffer);
+    handFrame(pool, buffer);
     rx.ledger.submit(head, pool.bufferSize, buffer);
     rx.refill();
     const base = far.getVringBase(RX);

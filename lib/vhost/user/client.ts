@@ -118,8 +118,8 @@ export class VhostUserClient implements Vhost {
    */
   async setMemTable(memory: GuestMemory): Promise<void> {
     await this.#tellMemory(await this.#connected(), memory);
-    if (this.#memory === memory) return;
     memory.hold(this);
+    if (this.#memory === memory) return;
     this.#memory?.drop(this);
     this.#memory = memory;
   }

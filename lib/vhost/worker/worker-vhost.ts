@@ -145,9 +145,8 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     const before = device.memory;
     device.memory = memory;
     for (const queue of this.#queues) queue.move();
-    if (before === memory) return;
     memory.hold(this.#holder);
-    before?.drop(this.#holder);
+    if (before !== memory) before?.drop(this.#holder);
   }
 
   /** ERR_VHOST_UNSUPPORTED: the log is not told as a file. */

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { KernelVhost, type KernelWorker, type Nic, type NicPair } from '../../../lib/index.js';
+import { handFrame } from '../../../lib/memory/frame-pool.js';
 import { Cable } from '../../support/device-cable.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { EchoFlow, echoReply } from '../../support/icmp-echo.js';
@@ -134,7 +135,7 @@ describe('queue pairs', function () {
       const buffer = nic.pool.lease();
       // An address that is in no region: the kernel's worker gives up on the queue.
       const head = tx.ring.post(0, 64, 72, false);
-      nic.pool.hand(buffer);
+      handFrame(nic.pool, buffer);
       tx.ledger.submit(head, 72, buffer);
       tx.flush();
       await until('the error is told', () => errors.length > 0);

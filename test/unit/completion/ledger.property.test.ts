@@ -316,6 +316,57 @@ describe('Ledger against a naive reference', function () {
     assert.equal(told.length, 3);
   });
 
+  it('lets one wait for a head that is in flight, and nobody else', () => {
+    const ledger = new Ledger(4);
+    const owner: FrameOwner = { settle: () => {} };
+    assert.throws(() => ledger.assign(2, owner, 0), { code: 'ERR_VHOST_RING_CORRUPT' });
+    ledger.submit(2, 1, 1);
+    ledger.assign(2, owner, 0);
+    assert.throws(() => ledger.assign(2, owner, 1), { code: 'ERR_VHOST_IN_USE' });
+    ledger.complete(Uint16Array.of(2), 1);
+    assert.throws(() => ledger.assign(2, owner, 0), { code: 'ERR_VHOST_RING_CORRUPT' });
+  });
+
+  it('settles the rest where an owner throws, whose error nobody caught', async () => {
+    const listeners = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    try {
+      const uncaught = new Promise<unknown>((resolve) => process.once('uncaughtException', resolve));
+      const ledger = new Ledger(4);
+      const failure = new Error('thrown by an owner');
+      const settle = (): void => {
+        throw failure;
+      };
+      for (const head of [0, 1]) {
+        ledger.submit(head, 1, 1);
+        ledger.assign(head, { settle }, 0);
+      }
+      ledger.submit(2, 1, 1);
+      ledger.complete(Uint16Array.of(0, 2), 2);
+      assert.deepEqual([ledger.completed, ledger.inFlight], [2, 1]);
+      assert.equal(await uncaught, failure);
+      process.once('uncaughtException', () => {});
+      ledger.abandon(Uint16Array.of(1), 1);
+      assert.equal(ledger.inFlight, 0);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      for (const listener of listeners) process.on('uncaughtException', listener);
+    }
+  });
+
+  it('tells NaN where no clock was read', () => {
+    const latencies: number[] = [];
+    const ledger = new Ledger(4);
+    for (const head of [0, 1]) {
+      ledger.submit(head, 1, 1);
+      ledger.assign(head, { settle: (_, __, latency) => latencies.push(latency) }, 0);
+    }
+    ledger.complete(Uint16Array.of(0), 1);
+    ledger.abandon(Uint16Array.of(1), 1);
+    assert.deepEqual(latencies, [Number.NaN, Number.NaN]);
+    assert.equal(ledger.latency.count, 0);
+  });
+
   it('counts batches by power of two', () => {
     const ledger = new Ledger(32_768);
     const heads = Uint16Array.from({ length: 32_768 }, (_, head) => head);

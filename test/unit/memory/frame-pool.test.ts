@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { FramePool } from '../../../lib/memory/frame-pool.js';
+import { FramePool, freeFrame, handFrame, takeBuffer } from '../../../lib/memory/frame-pool.js';
 import { GuestMemory } from '../../../lib/memory/guest-memory.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
 import { property, runs } from '../../support/random.js';
@@ -57,20 +57,20 @@ describe('FramePool', () => {
     const pool = makePool(64, 4);
     const leased = pool.lease();
     const posted = pool.lease();
-    pool.hand(posted);
+    handFrame(pool, posted);
     const freed = pool.lease();
     pool.release(freed);
     const refused: [string, () => void][] = [
       [`buffer ${freed} must be leased; it is free`, () => pool.release(freed)],
-      [`buffer ${freed} must be leased; it is free`, () => pool.hand(freed)],
-      [`buffer ${freed} must be posted; it is free`, () => pool.take(freed)],
+      [`buffer ${freed} must be leased; it is free`, () => handFrame(pool, freed)],
+      [`buffer ${freed} must be posted; it is free`, () => takeBuffer(pool, freed)],
       [`buffer ${posted} must be leased; it is posted to a device`, () => pool.release(posted)],
-      [`buffer ${posted} must be leased; it is posted to a device`, () => pool.hand(posted)],
-      [`buffer ${leased} must be posted; it is leased`, () => pool.take(leased)],
+      [`buffer ${posted} must be leased; it is posted to a device`, () => handFrame(pool, posted)],
+      [`buffer ${leased} must be posted; it is leased`, () => takeBuffer(pool, leased)],
       ...[4, -1, 1.5, Number.NaN].flatMap((foreign): [string, () => void][] => [
         [`buffer ${foreign} must be leased; it is none of this pool`, () => pool.release(foreign)],
-        [`buffer ${foreign} must be leased; it is none of this pool`, () => pool.hand(foreign)],
-        [`buffer ${foreign} must be posted; it is none of this pool`, () => pool.take(foreign)],
+        [`buffer ${foreign} must be leased; it is none of this pool`, () => handFrame(pool, foreign)],
+        [`buffer ${foreign} must be posted; it is none of this pool`, () => takeBuffer(pool, foreign)],
       ]),
     ];
     for (const [message, misuse] of refused) {
@@ -93,6 +93,22 @@ describe('FramePool', () => {
     assert.equal(pool.free, 4);
     assert.ok(pool.isLeased(alone));
     assert.deepEqual([...pool.next], [-1, -1, -1, -1, -1], 'a buffer is leased without the links it had');
+  });
+
+  it('frees a frame that comes back as it was handed over, whatever was linked meanwhile', () => {
+    const pool = makePool(64, 5);
+    const [first, second, third, other] = [pool.lease(), pool.lease(), pool.lease(), pool.lease()];
+    pool.next[first] = second;
+    pool.next[second] = third;
+    handFrame(pool, first);
+    pool.next[first] = other;
+    pool.next[second] = 77;
+    pool.next[third] = first;
+    freeFrame(pool, first);
+    assert.equal(pool.free, 4);
+    assert.ok(pool.isLeased(other));
+    assert.deepEqual([...pool.next], [-1, -1, -1, -1, -1]);
+    assert.throws(() => freeFrame(pool, first), { code: 'ERR_VHOST_NOT_LEASED' });
   });
 
   it('gives one buffer back, whatever it is linked to', () => {
@@ -138,9 +154,10 @@ describe('FramePool', () => {
     const states = new Array<'free' | 'leased' | 'posted'>(count).fill('free');
     const number = (state: string): number => states.filter((each) => each === state).length;
     const steps = {
-      release: ['leased', 'free'],
-      hand: ['leased', 'posted'],
-      take: ['posted', 'leased'],
+      release: { from: 'leased', to: 'free', act: (buffer: number) => pool.release(buffer) },
+      hand: { from: 'leased', to: 'posted', act: (buffer: number) => handFrame(pool, buffer) },
+      take: { from: 'posted', to: 'leased', act: (buffer: number) => takeBuffer(pool, buffer) },
+      free: { from: 'posted', to: 'free', act: (buffer: number) => freeFrame(pool, buffer) },
     } as const;
     for (let i = runs(20_000); i > 0; i--) {
       if (random.oneIn(2)) {
@@ -151,13 +168,12 @@ describe('FramePool', () => {
           states[buffer] = 'leased';
         }
       } else {
-        const name = random.pick(['release', 'hand', 'take'] as const);
-        const [from, to] = steps[name];
+        const { from, to, act } = steps[random.pick(['release', 'hand', 'take', 'free'] as const)];
         const buffer = random.below(count);
         if (states[buffer] === from) {
-          pool[name](buffer);
+          act(buffer);
           states[buffer] = to;
-        } else assert.throws(() => pool[name](buffer), { code: 'ERR_VHOST_NOT_LEASED' });
+        } else assert.throws(() => act(buffer), { code: 'ERR_VHOST_NOT_LEASED' });
       }
       assert.equal(pool.free, number('free'));
       assert.equal(pool.free + number('leased') + number('posted'), pool.count);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { FramePool } from '../../../lib/memory/frame-pool.js';
+import { FramePool, handFrame, takeBuffer } from '../../../lib/memory/frame-pool.js';
 import { type Allocation, GuestMemory } from '../../../lib/memory/guest-memory.js';
 import type { Region } from '../../../lib/memory/region.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
@@ -162,6 +162,40 @@ describe('GuestMemory', () => {
     memory.close();
   });
 
+  it('unmaps no region that a device was told of, before it is told of the rest', () => {
+    const [region, other] = [memory.addRegion({ size: 4096 }), memory.addRegion({ size: 4096 })];
+    const [one, two] = [holder(), holder()];
+    for (const each of [one, two]) memory.hold(each);
+    const refused = (devices: number) =>
+      assert.throws(() => region.unmap(), {
+        name: 'VhostError [ERR_VHOST_IN_USE]',
+        message: `the region at 0x100000 is in use by ${devices} device(s)`,
+      });
+    refused(2);
+    memory.removeRegion(region);
+    refused(2);
+    one.setMemTable(memory);
+    refused(1);
+    memory.drop(two);
+    region.unmap();
+    assert.equal(region.bytes.length, 0);
+    assert.throws(() => other.unmap(), { code: 'ERR_VHOST_IN_USE' });
+    memory.drop(one);
+    other.unmap();
+  });
+
+  it('takes no region out in which something lies', () => {
+    const region = memory.addRegion({ size: 4096 });
+    const share = memory.allocate(64, 64, { use: () => 'a ring' });
+    assert.throws(() => memory.removeRegion(region), {
+      name: 'VhostError [ERR_VHOST_IN_USE]',
+      message: 'the region at 0x100000 is in use by a ring',
+    });
+    share.free();
+    memory.removeRegion(region);
+    region.unmap();
+  });
+
   it('unmaps a region once, whoever asks', () => {
     const region = memory.addRegion({ size: 4096 });
     region.unmap();
@@ -231,10 +265,10 @@ describe('GuestMemory', () => {
       await inUse('the region at 0x100000 is in use by the ring of queue 1 and by 1 other(s)');
       ring.free();
       const [leased, posted] = [pool.lease(), pool.lease()];
-      pool.hand(posted);
+      handFrame(pool, posted);
       await inUse(/in use by a pool of 4 buffers, 1 of them leased and 1 posted to a device$/);
       assert.throws(() => pool.close(), { code: 'ERR_VHOST_IN_USE', message: /^a pool of 4 buffers, 1 / });
-      pool.take(posted);
+      takeBuffer(pool, posted);
       pool.release(posted);
       pool.release(leased);
       await inUse(/0 of them leased and 0 posted/);
@@ -305,6 +339,7 @@ function holder(): { refusal: Error | undefined; tables: number[]; setMemTable(m
     setMemTable(memory) {
       if (this.refusal !== undefined) throw this.refusal;
       this.tables.push(memory.table().length);
+      memory.hold(this);
     },
   };
 }

@@ -74,6 +74,24 @@ describe('Nic.close in the middle of traffic', () => {
     }
   });
 
+  it('is what it takes to unmap memory that the device reaches', async () => {
+    const { nic, kernel, worker } = await openNic();
+    worker.completion = 'held';
+    const submission = nic.submit(frames(2));
+    await turn();
+    const [region] = nic.memory.regions;
+    assert.throws(() => region!.unmap(), { code: 'ERR_VHOST_IN_USE' });
+    assert.throws(() => nic.memory.removeRegion(region!), { code: 'ERR_VHOST_IN_USE' });
+    assert.throws(() => nic.memory.close(), { code: 'ERR_VHOST_IN_USE' });
+    assert.throws(() => nic.pool.close(), { code: 'ERR_VHOST_IN_USE' });
+    await assert.rejects(nic.memory.hotRemove(region!), { code: 'ERR_VHOST_IN_USE' });
+    worker.complete(...worker.held);
+    assert.equal((await submission.completed).completed, 2);
+    await nic.close();
+    assert.equal(region!.bytes.length, 0);
+    kernel.assertNothingLeft();
+  });
+
   it('abandons what a device does not return', async () => {
     const { nic, kernel, worker } = await openNic();
     worker.completion = 'held';

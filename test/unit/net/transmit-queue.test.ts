@@ -96,6 +96,25 @@ describe('TransmitQueue', () => {
     queue.settle();
   });
 
+  it('releases a frame as it was posted, whatever is linked while the device has it', () => {
+    const world = new TransmitOnModel({ size: 8, bufferSize: 128, entries: 8 });
+    const { queue, device } = world;
+    const { pool } = queue;
+    const mine = pool.lease();
+    const first = world.lease(numberedFrame(1, 600));
+    const alone = world.lease(numberedFrame(2, 60));
+    queue.post(first);
+    queue.post(alone);
+    queue.flush();
+    pool.next[first] = mine;
+    pool.next[alone] = 1_000_000;
+    for (let i = 0; i < 2; i++) device.use(world.take()!.head, 0);
+    assert.equal(queue.reap(), 2);
+    assert.equal(pool.free, pool.count - 1);
+    assert.ok(pool.isLeased(mine));
+    checkPool(pool, 0);
+  });
+
   it('mends a ring in which a device lied and of which it had taken nothing', () => {
     const told: string[] = [];
     const world = new TransmitOnModel({ size: 8, corrupted: ({ code }) => told.push(code) });
