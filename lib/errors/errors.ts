@@ -36,9 +36,7 @@ export type VhostErrorCode =
   /** The peer at the other end of a socket broke its protocol; the connection is closed. */
   | 'ERR_VHOST_PROTOCOL'
   /** The native part could not be loaded. */
-  | 'ERR_VHOST_ADDON'
-  /** The frame was not completed: its queue stopped first. */
-  | 'ERR_VHOST_ABANDONED';
+  | 'ERR_VHOST_ADDON';
 
 /** What an error may say beside its message. */
 export interface VhostErrorDetails {

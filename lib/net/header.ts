@@ -104,6 +104,14 @@ export function readNumBuffers(bytes: Uint8Array, offset: number): number {
   return readU16(bytes, offset + VIRTIO_NET_HDR_NUM_BUFFERS_OFFSET);
 }
 
+/** Whether the header leaves anything to the other side: its checksum or its segments. */
+export function isOffloaded(bytes: Uint8Array, offset: number): boolean {
+  return (
+    isSegmented(bytes, offset) ||
+    (bytes[offset + VIRTIO_NET_HDR_FLAGS_OFFSET]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0
+  );
+}
+
 /** Whether the header asks for segment offload, so that the frame may be longer than the MTU. */
 export function isSegmented(bytes: Uint8Array, offset: number): boolean {
   return bytes[offset + VIRTIO_NET_HDR_GSO_TYPE_OFFSET] !== VIRTIO_NET_HDR_GSO_NONE;

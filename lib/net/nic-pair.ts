@@ -1,4 +1,3 @@
-import type { LinkState } from '../backend/backend.js';
 import type { Submission } from '../completion/submission.js';
 import type { WaitOptions } from '../completion/waiters.js';
 import type { Iotlb } from '../vhost/iotlb.js';
@@ -14,7 +13,6 @@ import type { TransmitQueue } from './transmit-queue.js';
 
 /** What a pair asks of its `Nic`. */
 export interface PairControl {
-  linkState(): LinkState;
   /** Whether the pair takes frames has changed. */
   changed(): void;
   /** Takes the pair in or out, after whatever else stops and starts queues. */
@@ -122,7 +120,7 @@ export class NicPair {
 
   /** A snapshot of the counters. */
   stats(): PairStats {
-    return pairStats([this.#traffic.counters], this.#control.linkState());
+    return pairStats([this.#traffic.counters]);
   }
 
   #inTurn(step: () => Promise<void>): Promise<void> {

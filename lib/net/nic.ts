@@ -149,7 +149,6 @@ export class Nic extends EventEmitter<NicEventMap> {
     this.pairs = this.#traffic.map(
       (traffic) =>
         new NicPair(traffic, {
-          linkState: () => this.backend.linkState,
           switchPair: (each, on) => this.#exclusively(() => this.#switch(each, on)),
           changed: () => this.#spread(),
         }),
@@ -351,7 +350,8 @@ export class Nic extends EventEmitter<NicEventMap> {
 
   /**
    * Moves all queues to another backend while traffic runs: no frame is lost that was not with the old one. Where the
-   * new one is refused, the old one goes on.
+   * new one is refused, the old one goes on. ERR_VHOST_OUT_OF_RANGE, ERR_VHOST_UNSUPPORTED: a frame that the old one has not
+   * taken is too long for the new one, or leaves to it what it cannot do; `drain` first.
    */
   swapBackend(backend: BackendOptions | Backend): Promise<void> {
     return this.attach(backend);
@@ -431,14 +431,8 @@ export class Nic extends EventEmitter<NicEventMap> {
 
   /** A snapshot of the counters. */
   stats(): NicStats {
-    const { linkState } = this.backend;
-    return {
-      ...pairStats(
-        this.#traffic.map(({ counters }) => counters),
-        linkState,
-      ),
-      pairs: this.#traffic.map(({ counters }) => pairStats([counters], linkState)),
-    };
+    const counters = this.#traffic.map((traffic) => traffic.counters);
+    return { ...pairStats(counters), pairs: counters.map((pair) => pairStats([pair])) };
   }
 
   /** Keeps the loop alive while the `Nic` is open (the default). */

@@ -1,5 +1,5 @@
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
-import type { Backend } from '../backend/backend.js';
+import type { Backend, LinkState } from '../backend/backend.js';
 import type { Budget } from '../completion/budget.js';
 import type { WaitOptions } from '../completion/waiters.js';
 import { tellPair, VhostError } from '../errors/errors.js';
@@ -39,6 +39,7 @@ export class PairTraffic {
   /** Whether it takes part: frames are spread over it, and its queues run while the `Nic` is attached. */
   enabled = true;
   readonly #events: readonly [QueueEvents, QueueEvents] = [queueEvents(), queueEvents()];
+  #linkState: LinkState = 'sync';
   readonly #failures: (Error | undefined)[] = [undefined, undefined];
 
   constructor(options: PairTrafficOptions) {
@@ -93,7 +94,11 @@ export class PairTraffic {
   async attach(backend: Backend): Promise<void> {
     const { pair } = this;
     await this.#telling(pair.carryHeader(backend.headerSize));
-    pair.transmit.mtu = backend.interface.mtu;
+    const { mtu } = backend.interface;
+    const headed = backend.headerSize > 0;
+    pair.transmit.checkCarries(mtu, headed);
+    pair.transmit.mtu = mtu;
+    pair.transmit.headed = headed;
     this.checkHolds(backend, isSegmented(backend));
     for (const queue of QUEUES) this.#failures[queue] = undefined;
     this.sender.resume();
@@ -102,6 +107,7 @@ export class PairTraffic {
     pair.receive.refill();
     const fd = backend.queues[this.index]!;
     for (const queue of QUEUES) await this.#telling(pair.attach(queue, fd));
+    this.#linkState = pair.linkState ?? backend.linkState;
     this.sender.looksAgain();
   }
 
@@ -135,6 +141,7 @@ export class PairTraffic {
     return {
       receive: { queue: receive, events: received, fullWaits: 0 },
       transmit: { queue: transmit, events: transmitted, fullWaits: this.sender.fullWaits },
+      linkState: this.#linkState,
     };
   }
 

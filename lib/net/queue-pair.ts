@@ -11,6 +11,7 @@ import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
+import type { LinkState } from '../backend/backend.js';
 import { BusyPoll } from '../completion/busy-poll.js';
 import type { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
@@ -118,6 +119,7 @@ export class QueuePair {
   readonly #kicks: readonly number[];
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
+  readonly #linkStates: (LinkState | undefined)[] = [undefined, undefined];
   #features: bigint;
   #logging = false;
   #lostBuffers = 0;
@@ -291,6 +293,7 @@ export class QueuePair {
       if (queue === VHOST_NET_VQ_RX) ring.forgetKick();
       await this.#vhost.setBackend(queue, backendFd);
       this.#attached[queue] = true;
+      this.#linkStates[queue] = this.#vhost.linkState?.(queue);
     });
   }
 
@@ -299,7 +302,11 @@ export class QueuePair {
    * backend that is attached next, or, with `settle`, is abandoned.
    */
   async detach(queue: number, settle: boolean): Promise<void> {
-    if (!this.#attached[queue]) return;
+    if (!this.#attached[queue]) {
+      // What waits for the next backend it need not wait for.
+      if (settle && !this.#inherits) this.#queue(queue).settle();
+      return;
+    }
     await this.#holdingIotlb(queue, async () => {
       await this.#vhost.detachBackend(queue);
       this.#attached[queue] = false;
@@ -317,6 +324,11 @@ export class QueuePair {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
       if (!this.#inherits) stopped.settle(settle ? undefined : base);
     }
+  }
+
+  /** When the device is done with a frame that it sends, as it said when it was attached last; `undefined`: as its backend. */
+  get linkState(): LinkState | undefined {
+    return this.#linkStates[VHOST_NET_VQ_TX];
   }
 
   /** Whether the device waits for more receive buffers than it has. */

@@ -24,7 +24,7 @@ export interface LatencyStats {
 export interface QueueStats {
   /** Descriptors. */
   readonly size: number;
-  /** When the device is done with a frame; see `Backend.linkState`. */
+  /** When the device is done with a frame; see `LinkState`. A `WorkerVhost` copies what it sends into a descriptor. */
   readonly linkState: LinkState;
   /** Frames on transmission, buffers on reception, that the device was given. */
   readonly submitted: number;
@@ -87,6 +87,8 @@ export interface PairSource {
     readonly queue: { readonly frameCount: number; readonly byteCount: number };
   };
   readonly transmit: QueueSource;
+  /** Of transmission. */
+  readonly linkState: LinkState;
 }
 
 /** A snapshot of both queues of a pair, or of those of several pairs; `receive` counts buffers and, beside them, frames. */
@@ -96,8 +98,8 @@ export interface PairStats {
   readonly transmit: QueueStats;
 }
 
-/** The counters of one pair, or the sums of several. */
-export function pairStats(pairs: readonly PairSource[], linkState: LinkState): PairStats {
+/** The counters of one pair, or the sums of several on one backend. */
+export function pairStats(pairs: readonly PairSource[]): PairStats {
   const receive = pairs.map((pair) => pair.receive);
   return {
     receive: {
@@ -108,7 +110,7 @@ export function pairStats(pairs: readonly PairSource[], linkState: LinkState): P
     },
     transmit: queueStats(
       pairs.map(({ transmit }) => transmit),
-      linkState,
+      pairs[0]!.linkState,
     ),
   };
 }

@@ -1,11 +1,12 @@
+import { VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import type { BusyPoll } from '../completion/busy-poll.js';
 import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
 import type { WaitOptions } from '../completion/waiters.js';
-import { type VhostError, VhostRangeError } from '../errors/errors.js';
+import { VhostError, VhostRangeError } from '../errors/errors.js';
 import { type FramePool, freeFrame, handFrame, takeOverFrames } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
-import { checkHeader, HEADER_SIZE, isSegmented } from './header.js';
+import { checkHeader, HEADER_SIZE, isOffloaded, isSegmented } from './header.js';
 import { leftFrame } from './left-frame.js';
 
 /** 14 bytes of Ethernet and 65,536 of what a segment may carry. */
@@ -49,6 +50,8 @@ export class TransmitQueue {
   readonly calls: Calls;
   /** The longest payload of an ordinary frame. */
   mtu: number;
+  /** Whether the backend is given the header of a frame; without, none can ask for anything. */
+  headed = true;
   readonly #kick: () => void;
   readonly #maxFrames: number;
   readonly #maxBytes: number;
@@ -147,6 +150,19 @@ export class TransmitQueue {
     this.#release(count);
   }
 
+  /**
+   * Throws where a frame is in flight that no device has returned and a backend could not carry: one with a header
+   * (`headed`) or without, of this MTU. It would be dropped, and counted as completed.
+   */
+  checkCarries(mtu: number, headed: boolean): void {
+    const { ring, pool } = this;
+    for (const head of ring.headsInFlight.slice(ring.reapable)) {
+      const { buffers, lengths } = leftFrame(ring, pool, head);
+      const bytes = lengths.reduce((sum, length) => sum + length, 0);
+      this.#checkCarried(pool.offset(buffers[0]!), bytes - HEADER_SIZE, mtu, headed);
+    }
+  }
+
   /** Enters the frames that another driver left in flight in this ring. */
   takeOver(): void {
     const { ring, pool, ledger } = this;
@@ -202,11 +218,22 @@ export class TransmitQueue {
       throw new VhostRangeError(
         `a frame has at most maxInFlight.bytes, ${this.#maxBytes}; this has ${bytes} with its header`,
       );
-    const frame = bytes - HEADER_SIZE;
-    if (frame <= this.mtu + LINK_OVERHEAD) return;
-    if (!isSegmented(pool.bytes, start))
+    this.#checkCarried(start, bytes - HEADER_SIZE, this.mtu, this.headed);
+  }
+
+  /** Refuses a frame of so many bytes, its header at `start`, that such a backend does not carry. */
+  #checkCarried(start: number, frame: number, mtu: number, headed: boolean): void {
+    const { bytes } = this.pool;
+    if (!headed && isOffloaded(bytes, start))
+      throw new VhostError(
+        'ERR_VHOST_UNSUPPORTED',
+        'this backend carries no headers, so that a frame cannot leave its checksum or segments to the other side',
+        { queue: VHOST_NET_VQ_TX },
+      );
+    if (frame <= mtu + LINK_OVERHEAD) return;
+    if (!isSegmented(bytes, start))
       throw new VhostRangeError(
-        `a frame without segment offload has at most the MTU ${this.mtu} + ${LINK_OVERHEAD} bytes; this has ${frame}`,
+        `a frame without segment offload has at most the MTU ${mtu} + ${LINK_OVERHEAD} bytes; this has ${frame}`,
       );
     if (frame > MAX_SEGMENTED_FRAME)
       throw new VhostRangeError(

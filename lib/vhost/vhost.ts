@@ -1,3 +1,4 @@
+import type { LinkState } from '../backend/backend.js';
 import type { VhostError } from '../errors/errors.js';
 import type { Poller, VringAddresses } from '../kernel/kernel.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
@@ -75,6 +76,8 @@ export interface Vhost {
   setBackend(queue: number, backendFd: number): Awaitable<void>;
   /** VHOST_NET_SET_BACKEND with -1: stops the queue; resolves when the device has let go of every buffer. */
   detachBackend(queue: number): Promise<void>;
+  /** When the device is done with a frame on the backend of a queue that runs, where that is its own affair. */
+  linkState?(queue: number): LinkState;
   /** Tells of what the IOTLB misses, until the watch is closed; for devices that have one (VIRTIO_F_ACCESS_PLATFORM). */
   watchIotlb?(events: IotlbEvents): Poller;
   /** VHOST_IOTLB_UPDATE, VHOST_IOTLB_INVALIDATE and batches of them. */

@@ -57,7 +57,6 @@ describe('errors of this package', () => {
       ERR_VHOST_PROTOCOL: true,
       ERR_VHOST_DISABLED: true,
       ERR_VHOST_ADDON: true,
-      ERR_VHOST_ABANDONED: true,
     };
     for (const code of Object.keys(codes) as VhostErrorCode[])
       assert.equal(new VhostError(code, '').name, `VhostError [${code}]`);

@@ -68,6 +68,54 @@ describe('Nic: backends that come and go', () => {
     );
   });
 
+  it('moves to no backend that would drop what the old one had not taken', async () => {
+    worker.completion = 'asleep';
+    kernel.interfaces.add('ether', 'wire');
+    const long = numberedFrame(0, 9000);
+    await nic.swapBackend({ tap: { name: 'tap1', mtu: 9000 } });
+    const submission = nic.submit([long]);
+    await turn();
+    await assert.rejects(nic.swapBackend({ tap: { name: 'tap2', mtu: 1500 } }), {
+      code: 'ERR_VHOST_OUT_OF_RANGE',
+      message: /at most the MTU 1500 \+ 18 bytes; this has 9000/,
+    });
+    assert.equal(nic.name, 'tap1');
+    worker.completion = 'copied';
+    worker.work();
+    await submission.completed;
+
+    worker.completion = 'asleep';
+    const segment = nic.submit([numberedFrame(1, 4000)], {
+      header: { gsoType: 'tcpv4', gsoSize: 1000, needsChecksum: true, csumStart: 34, csumOffset: 16 },
+    });
+    await turn();
+    await assert.rejects(nic.swapBackend({ packet: 'wire' }), { code: 'ERR_VHOST_UNSUPPORTED', queue: 1 });
+    assert.equal(nic.name, 'tap1');
+    // Unless they are given up.
+    await nic.detach();
+    assert.equal((await nic.reclaim({ deadline: 0, untaken: 'abandon' })).abandoned, 1);
+    assert.equal((await segment.completed).abandoned, 1);
+    await nic.attach({ packet: 'wire' });
+    worker.completion = 'copied';
+    await nic.send(numberedFrame(2, 60));
+    await nic.drain();
+    assert.deepEqual(serials(worker), [0, 2]);
+  });
+
+  it('takes no header for a backend that carries none', async () => {
+    kernel.interfaces.add('ether', 'wire');
+    await nic.swapBackend({ packet: 'wire' });
+    const header = { needsChecksum: true, csumStart: 34, csumOffset: 16 };
+    assert.throws(() => nic.trySend(numberedFrame(1, 60), header), {
+      name: 'VhostError [ERR_VHOST_UNSUPPORTED]',
+      message: /^this backend carries no headers/,
+    });
+    assert.equal(nic.trySend(numberedFrame(1, 60), { headerLength: 20 }), true);
+    await nic.swapBackend({ tap: 'tap1' });
+    assert.equal(nic.trySend(numberedFrame(1, 60), header), true);
+    await nic.drain();
+  });
+
   it('abandons only what a backend took and never returned', async () => {
     worker.completion = 'held';
     worker.returns = false;

@@ -63,4 +63,14 @@ describe('Nic.stats', () => {
     assert.equal(nic.stats().receive.linkState, 'sync', 'the kernel copies what it receives');
     await nic.close();
   });
+
+  it('says of a worker that it copies, whatever the kernel would do with the same tap', async () => {
+    const zeroCopy = new FakeKernel();
+    zeroCopy.files.set('/sys/module/vhost_net/parameters/experimental_zcopytx', '1\n');
+    const { nic } = await openNic({ vhost: 'worker' }, zeroCopy);
+    assert.equal(nic.stats().transmit.linkState, 'sync');
+    assert.equal(nic.pairs[0]!.stats().transmit.linkState, 'sync');
+    await nic.close();
+    assert.equal(nic.stats().transmit.linkState, 'sync');
+  });
 });
