@@ -573,7 +573,9 @@ export class Nic extends EventEmitter<NicEventMap> {
     if (this.closed) return;
     if (callChannel.hasSubscribers) callChannel.publish({ nic: this, pair: traffic.index, queue, count });
     traffic.called(queue, count);
-    if (queue === VHOST_NET_VQ_RX) this.#arrivals.wake();
+    if (queue !== VHOST_NET_VQ_RX) return;
+    this.#arrivals.wake();
+    this.#starvation.called();
   }
 
   #reported(traffic: PairTraffic, queue: number): void {

@@ -85,9 +85,10 @@ export class PairTraffic {
     this.pair.receive.checkHolds(longestFrame(backend, segments));
   }
 
-  /** Whether a frame of a backend may take several receive buffers. */
-  spreads(backend: Backend): boolean {
-    return longestFrame(backend, isSegmented(backend)) + HEADER_SIZE > this.pair.receive.pool.bufferSize;
+  /** How many receive buffers the longest frame of a backend takes. */
+  buffersFor(backend: Backend): number {
+    const { bufferSize } = this.pair.receive.pool;
+    return Math.ceil((longestFrame(backend, isSegmented(backend)) + HEADER_SIZE) / bufferSize);
   }
 
   /** Starts both queues on the pair's own queue of a backend, with whatever is posted already. */

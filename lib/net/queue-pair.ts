@@ -331,9 +331,14 @@ export class QueuePair {
     return this.#linkStates[VHOST_NET_VQ_TX];
   }
 
+  /** Whether the device takes receive buffers now. */
+  get receives(): boolean {
+    return this.#attached[VHOST_NET_VQ_RX]! && this.receive.ring.corruption === undefined;
+  }
+
   /** Whether the device waits for more receive buffers than it has. */
   get starved(): boolean {
-    return this.#attached[VHOST_NET_VQ_RX]! && this.receive.ring.wantsMore;
+    return this.receives && this.receive.ring.wantsMore;
   }
 
   /**

@@ -16,11 +16,17 @@ export interface Starvation {
   readonly buffers: number;
 }
 
-/** Looks now and then whether a device waits for receive buffers, and tells once of each time that it does for long. */
+/**
+ * Looks whether a device waits for receive buffers, and tells once of each time that it does for long. It looks while the
+ * device has fewer than the longest frame takes, and has the device call when it comes to that: a `Nic` that is idle
+ * sleeps.
+ */
 export class StarvationWatch {
   readonly #traffic: readonly PairTraffic[];
   readonly #told: (starvation: Starvation) => void;
   #timer: NodeJS.Timeout | undefined;
+  /** Receive buffers that the longest frame takes; where one holds any, none waits for more. */
+  #longest = 1;
   /** By pair: at which used index the device waited when it was looked at last, and whether that was told. */
   readonly #waiting: { at: number; told: boolean }[];
 
@@ -30,19 +36,30 @@ export class StarvationWatch {
     this.#waiting = traffic.map(() => ({ at: -1, told: false }));
   }
 
-  /** Looks from now on, where frames of the backend may take several buffers: where one holds any, none waits for more. */
+  /** Looks from now on, where frames of the backend may take several buffers. */
   start(backend: Backend): void {
     this.stop();
-    if (!this.#traffic.some((traffic) => traffic.spreads(backend))) return;
-    this.#timer = setInterval(() => this.#look(), INTERVAL).unref();
+    this.#longest = this.#traffic[0]!.buffersFor(backend);
+    this.called();
+  }
+
+  /** A device called, or may have used buffers without. */
+  called(): void {
+    if (this.#longest > 1) this.#timer ??= setInterval(() => this.#look(), INTERVAL).unref();
   }
 
   stop(): void {
+    this.#longest = 1;
+    this.#rest();
+  }
+
+  #rest(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
   #look(): void {
+    let calm = true;
     for (const [index, { pair }] of this.#traffic.entries()) {
       const waiting = this.#waiting[index]!;
       const { ring } = pair.receive;
@@ -53,6 +70,9 @@ export class StarvationWatch {
         waiting.told = true;
         this.#told({ pair: index, buffers: ring.untaken });
       }
+      const spare = ring.untaken - this.#longest;
+      if (pair.receives && (spare < 0 || ring.callWithin(spare + 1))) calm = false;
     }
+    if (calm) this.#rest();
   }
 }

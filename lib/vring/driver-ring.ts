@@ -520,6 +520,18 @@ export class DriverRing {
     return this.corruption === undefined && this.reapable >= after;
   }
 
+  /**
+   * Sees to it that a call comes once `after` more chains are used, or sooner where one is due; true where they are used
+   * already. Only with VIRTIO_F_EVENT_IDX.
+   */
+  callWithin(after: number): boolean {
+    if (!this.#eventIdx) return false;
+    const used = Atomics.load(this.#usedWords, INDEX);
+    if (distance(used, this.#available[this.#usedEvent]!) < after) return false;
+    Atomics.store(this.#available, this.#usedEvent, advance(used, after - 1));
+    return distance(used, Atomics.load(this.#usedWords, INDEX)) >= after;
+  }
+
   /** Asks for no calls; with EVENT_IDX the device may still send one each 65,536 chains. */
   disableCalls(): void {
     this.checkOpen();

@@ -4,7 +4,7 @@ import { mock } from 'node:test';
 import type { Starvation } from '../../../lib/net/starvation.js';
 import { type NicOnFake, openNic } from '../../support/open-nic.js';
 import { numberedFrame } from '../../support/queue-on-model.js';
-import { until } from '../../support/until.js';
+import { turn, until } from '../../support/until.js';
 
 const SIZE = 64;
 /** Of 60,000 bytes and a header, in buffers of 2,048. */
@@ -84,6 +84,41 @@ describe('a device that waits for more receive buffers than it has', () => {
     await until('the frame has come', () => worker.backlog === 0);
     look();
     assert.deepEqual(told, []);
+  });
+
+  it('wakes nobody while it has enough, and is found where nobody receives', async () => {
+    // The intervals that were set and not cleared; the mocked clock goes on with one that is cleared in its own callback.
+    const intervals = new Set<unknown>();
+    const set = globalThis.setInterval;
+    const clear = globalThis.clearInterval;
+    mock.method(globalThis, 'setInterval', (look: () => void, after: number) => {
+      const timer = set(look, after);
+      intervals.add(timer);
+      return timer;
+    });
+    mock.method(globalThis, 'clearInterval', (timer: NodeJS.Timeout) => {
+      intervals.delete(timer);
+      clear(timer);
+    });
+    await on.nic.attach();
+    assert.equal(intervals.size, 1);
+    look(1);
+    assert.equal(intervals.size, 0, 'an idle Nic sleeps');
+    on.worker.receive(numberedFrame(0, 60));
+    await turn();
+    await turn();
+    assert.equal(intervals.size, 1);
+    look(1);
+    assert.equal(intervals.size, 0);
+    starve(NEEDED);
+    await turn();
+    await turn();
+    assert.equal(intervals.size, 1, 'the device called when it came to have few');
+    look(2);
+    assert.deepEqual(told, [{ pair: 0, buffers: NEEDED - 1 }]);
+    mock.restoreAll();
+    take();
+    take();
   });
 
   it('is not told of while it is detached, nor by what it wanted before', async () => {

@@ -222,6 +222,28 @@ describe('DriverRing', () => {
     }
   });
 
+  it('has the device call within so many chains, and no later than it was asked to before', () => {
+    const { ring } = makeRing({ size: 8, eventIdx: true, base: 65_533 });
+    const device = attachModel(ring, true);
+    for (let i = 0; i < 8; i++) ring.post(0, 0, 100, true);
+    ring.publish();
+    const heads = device.takeAll().map(({ head }) => head);
+    /** Which of so many chains made the device call. */
+    const calls = (count: number): number[] =>
+      heads.splice(0, count).flatMap((head, i) => {
+        device.use(head, 100);
+        return device.shouldCall() ? [i] : [];
+      });
+    ring.disableCalls();
+    assert.equal(ring.callWithin(3), false);
+    assert.equal(ring.callWithin(5), false);
+    assert.deepEqual(calls(5), [2]);
+    ring.reap();
+    ring.enableCalls();
+    assert.equal(ring.callWithin(3), false);
+    assert.deepEqual(calls(3), [0]);
+  });
+
   it('begins at its base, near the end of the indexes too', () => {
     const { ring, region } = makeRing({ size: 4, base: 65_534 });
     const words = new Uint16Array(region.buffer, ring.offset + ring.layout.availableRing, 2);
