@@ -4,7 +4,6 @@ import { MISC_MAJOR } from '../abi/major.js';
 import { AF_PACKET, SOCK_RAW } from '../abi/socket.js';
 import { VIRTIO_NET_HDR_V1_SIZE } from '../abi/virtio-net.js';
 import { checkInteger, checkOptions, wrongValue } from '../errors/check.js';
-import { VhostError } from '../errors/errors.js';
 import { hostKernel } from '../kernel/host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Backend, BackendKind, Offload } from './backend.js';
@@ -30,19 +29,19 @@ export interface AdoptOptions {
 
 type TunInterface = ReturnType<Kernel['tun']['getIff']>;
 
-/** `keep` notes what is opened on the way. */
-type Adopt = (kernel: Kernel, fds: readonly number[], options: AdoptOptions, keep: Keep) => Backend;
+/** Makes a backend of descriptors that were recognised; `keep` notes what is opened on the way. */
+type Adopt = (options: AdoptOptions, keep: Keep) => Backend;
 
-/** In the order of get_socket() in drivers/vhost/net.c. */
-const kinds: Readonly<Record<AdoptableKind, Adopt>> = {
-  packet: adoptPacketSocket,
-  tap: (kernel, fds, options, keep) => {
+/** How descriptors are recognised; throws the reason where they are of another kind. In the order of get_socket() in drivers/vhost/net.c. */
+const kinds: Readonly<Record<AdoptableKind, (kernel: Kernel, fds: readonly number[]) => Adopt>> = {
+  packet: recognisePacketSocket,
+  tap: (kernel, fds) => {
     for (const fd of fds) expectCharacterDevice(kernel, fd, true);
-    return adoptTap('tap', kernel, fds, options, keep);
+    return recogniseTap('tap', kernel, fds);
   },
-  macvtap: (kernel, fds, options, keep) => {
+  macvtap: (kernel, fds) => {
     for (const fd of fds) expectCharacterDevice(kernel, fd, false);
-    return adoptTap('macvtap', kernel, fds, options, keep);
+    return recogniseTap('macvtap', kernel, fds);
   },
 };
 const kindNames = Object.keys(kinds) as AdoptableKind[];
@@ -70,72 +69,67 @@ export function adoptDescriptor(options: AdoptOptions, kernel: Kernel = hostKern
     const fds = given.map((fd) => keep.fd(kernel.descriptor.duplicate(fd)));
     const reasons: string[] = [];
     for (const kind of told === undefined ? kindNames : [told]) {
+      let adopt: Adopt;
       try {
-        return kinds[kind](kernel, fds, options, keep);
+        adopt = kinds[kind](kernel, fds);
       } catch (error) {
-        // It is of this kind, and the kernel cannot.
-        if (error instanceof VhostError) throw error;
         reasons.push(`not a ${kind}: ${(error as Error).message}`);
+        continue;
       }
+      // It is of this kind: what fails now says why itself.
+      return adopt(options, keep);
     }
     throw wrongValue('fd', `a packet socket, a tap or a macvtap (${reasons.join('; ')})`, options.fd);
   });
 }
 
-function adoptPacketSocket(
-  kernel: Kernel,
-  fds: readonly number[],
-  { netns }: AdoptOptions,
-  keep: Keep,
-): Backend {
+function recognisePacketSocket(kernel: Kernel, fds: readonly number[]): Adopt {
   const [fd, another] = fds as [number, number?];
   if (another !== undefined) throw new Error('a packet socket has one queue');
   const { domain, type, interfaceIndex } = kernel.packet.describe(fd);
   if (domain !== AF_PACKET || type !== SOCK_RAW)
     throw new Error(`a socket of domain ${domain} and type ${type}, not AF_PACKET and SOCK_RAW`);
   if (interfaceIndex <= 0) throw new Error('a packet socket that is bound to no interface');
-  const headed = kernel.packet.getVnetHdrSz(fd) > 0;
-  if (headed) carryHeaders(kernel, fd);
-  const device = keep.interface(NetworkInterface.ofIndex(kernel, interfaceIndex, netns));
-  return new OpenBackend({
-    kernel,
-    kind: 'packet',
-    queues: [fd],
-    interface: device,
-    headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
-    offloads: [],
-    linkState: 'sync',
-    probe: () => device.nameOf(interfaceIndex),
-  });
+  return ({ netns }, keep) => {
+    const headed = kernel.packet.getVnetHdrSz(fd) > 0;
+    if (headed) carryHeaders(kernel, fd);
+    const device = keep.interface(NetworkInterface.ofIndex(kernel, interfaceIndex, netns));
+    return new OpenBackend({
+      kernel,
+      kind: 'packet',
+      queues: [fd],
+      interface: device,
+      headerSize: headed ? VIRTIO_NET_HDR_V1_SIZE : 0,
+      offloads: [],
+      linkState: 'sync',
+      probe: () => device.nameOf(interfaceIndex),
+    });
+  };
 }
 
-function adoptTap(
-  kind: 'tap' | 'macvtap',
-  kernel: Kernel,
-  fds: readonly number[],
-  { netns, offloads }: AdoptOptions,
-  keep: Keep,
-): Backend {
+function recogniseTap(kind: 'tap' | 'macvtap', kernel: Kernel, fds: readonly number[]): Adopt {
   const [{ name, flags }, ...others] = fds.map((fd) => kernel.tun.getIff(fd)) as [
     TunInterface,
     ...TunInterface[],
   ];
   for (const other of others)
     if (other.name !== name) throw new Error(`queues of two interfaces, ${name} and ${other.name}`);
-  if (others.length > 0) for (const fd of fds) takePart(kernel, fd);
   if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
-  const device = keep.interface(new NetworkInterface(kernel, name, netns));
-  const headed = (flags & IFF_VNET_HDR) !== 0;
-  const multiQueue = (flags & IFF_MULTI_QUEUE) !== 0;
-  return tapBackend({
-    kernel,
-    kind,
-    queues: fds,
-    multiQueue,
-    interface: device,
-    headed,
-    offloads,
-  });
+  return ({ netns, offloads }, keep) => {
+    if (others.length > 0) for (const fd of fds) takePart(kernel, fd);
+    const device = keep.interface(new NetworkInterface(kernel, name, netns));
+    const headed = (flags & IFF_VNET_HDR) !== 0;
+    const multiQueue = (flags & IFF_MULTI_QUEUE) !== 0;
+    return tapBackend({
+      kernel,
+      kind,
+      queues: fds,
+      multiQueue,
+      interface: device,
+      headed,
+      offloads,
+    });
+  };
 }
 
 /** Whoever had the queue before may have left it out (TUNSETQUEUE); EINVAL says that it takes part already. */

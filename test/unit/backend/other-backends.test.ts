@@ -92,6 +92,23 @@ describe('backends beside the tap', () => {
     kernel.assertNothingLeft();
   });
 
+  it('one of a kind that it is says itself what it is refused for', () => {
+    const kernel = withInterfaces();
+    const fd = kernel.callersDescriptor('tap');
+    assert.throws(() => adoptDescriptor({ fd, offloads: ['tso4'] }, kernel), {
+      code: 'ERR_VHOST_OUT_OF_RANGE',
+      message: /^offloads must be a list with 'csum'/,
+    });
+    assert.throws(() => adoptDescriptor({ fd, offloads: 7 as never }, kernel), {
+      code: 'ERR_VHOST_INVALID_ARGUMENT',
+      message: /^offloads must be/,
+    });
+    assert.throws(() => adoptDescriptor({ fd, netns: 'nowhere' }, kernel), { code: 'ENOENT' });
+    kernel.failOn('tun.setVnetHdrSz', 'EBUSY');
+    assert.throws(() => adoptDescriptor({ fd }, kernel), { code: 'EBUSY', request: 'TUNSETVNETHDRSZ' });
+    kernel.assertNothingLeft();
+  });
+
   it('closes what it has opened wherever the kernel refuses', () => {
     const ways = [
       { macvtap: { name: 'mv0', offloads: true, mtu: 1400 } },
