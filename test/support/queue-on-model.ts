@@ -118,6 +118,8 @@ export class ReceiveOnModel {
 /** A transmit queue and the device that empties it. */
 export class TransmitOnModel {
   readonly queue: TransmitQueue;
+  /** Descriptors of an indirect table; 0 where there are none. */
+  readonly entries: number;
   device: ModelDevice;
   kicks = 0;
   readonly #eventIdx: boolean;
@@ -132,6 +134,7 @@ export class TransmitOnModel {
     } = {},
   ) {
     const { entries = 0, mtu = 1500, maxFrames = 2 ** 31, maxBytes = 2 ** 40, corrupted } = options;
+    this.entries = entries;
     const parts = makeParts(options, 1, entries);
     const told = corrupted && { corrupted };
     this.queue = new TransmitQueue({ ...parts, ...told, kick: () => this.kicks++, mtu, maxFrames, maxBytes });
