@@ -9,13 +9,13 @@ export const FRAMES = long ? 1_000_000 : 100_000;
 /** Frames under way at once: testpmd drops what its transmit ring of 256 has no room for. */
 export const WINDOW = 128;
 
-/** What testpmd counted of a port, by its own word when it ended. */
+/** What testpmd counted of all its ports, by its own word when it ended. */
 export interface PortCounters {
   readonly received: number;
   readonly transmitted: number;
 }
 
-/** Debian's dpdk-testpmd with one port, in a process of its own. */
+/** Debian's dpdk-testpmd in a process of its own. */
 export class Testpmd {
   readonly #child: ChildProcess;
   #output = '';
@@ -28,12 +28,17 @@ export class Testpmd {
       });
   }
 
-  /** Starts it and waits until it forwards; `device` is a --vdev, `mode` one of its forwarding modes. */
-  static async start(prefix: string, device: string, mode: string, ...more: string[]): Promise<Testpmd> {
+  /** Starts it and waits until it forwards; `devices` are --vdev, `mode` one of its forwarding modes. */
+  static async start(
+    prefix: string,
+    devices: readonly string[],
+    mode: string,
+    ...more: string[]
+  ): Promise<Testpmd> {
     const eal = [
       // Each thread may run on either processor, so that it need not share one with the kernel's worker.
       ...['--lcores=0@(0-1),1@(0-1)', `--file-prefix=${prefix}`, '--no-huge', '-m', '256', '--no-pci'],
-      ...['--no-telemetry', '--iova-mode=va', `--vdev=${device}`],
+      ...['--no-telemetry', '--iova-mode=va', ...devices.map((device) => `--vdev=${device}`)],
     ];
     const own = [
       `--forward-mode=${mode}`,

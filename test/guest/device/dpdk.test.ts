@@ -48,7 +48,7 @@ describe('DPDK as back-end (net_vhost) of a Nic over the client', function () {
   }
 
   it(`that listens swaps ${FRAMES} frames`, async () => {
-    testpmd = await Testpmd.start('listens', `net_vhost0,iface=${socket},queues=1`, 'macswap');
+    testpmd = await Testpmd.start('listens', [`net_vhost0,iface=${socket},queues=1`], 'macswap');
     await sendAndGetBack(await VhostUserClient.connect({ path: socket }));
   });
 
@@ -56,7 +56,7 @@ describe('DPDK as back-end (net_vhost) of a Nic over the client', function () {
     const kernel = hostKernel();
     const listener = UnixListener.listen(kernel, socket, replyFraming);
     const accepted = listener.accept();
-    testpmd = await Testpmd.start('connects', `net_vhost0,iface=${socket},queues=1,client=1`, 'macswap');
+    testpmd = await Testpmd.start('connects', [`net_vhost0,iface=${socket},queues=1,client=1`], 'macswap');
     const connection = (await within('testpmd connects', accepted))!;
     listener.close();
     await sendAndGetBack(await VhostUserClient.over(connection, socket, kernel));
