@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { unpackKernel } from '../vm/bzimage.mjs';
 import { cacheFolder, makeOnce } from '../vm/cache.mjs';
 import { cpio, file, folder, program } from '../vm/cpio.mjs';
 import { findBusybox } from '../vm/initrd.mjs';
@@ -25,6 +26,8 @@ export async function prepareGuest(say) {
   const recipe = createHash('sha256').update(init).update(JSON.stringify(MODULES)).digest('hex');
   const kept = join(cacheFolder(), 'initrd');
   await mkdir(kept, { recursive: true });
+  const image = join(kept, `guest-${kernel.version}.elf`);
+  await makeOnce(image, (draft) => unpackKernel(kernel.image, draft, busybox, say));
   const path = join(kept, `guest-${kernel.version}-${recipe.slice(0, 16)}.cpio`);
   await makeOnce(path, async (draft) => {
     const { modules } = await collectModules(kernel.tree, MODULES, busybox);
@@ -39,5 +42,5 @@ export async function prepareGuest(say) {
       ]),
     );
   });
-  return { VHOST_GUEST_KERNEL: kernel.image, VHOST_GUEST_INITRD: path };
+  return { VHOST_GUEST_KERNEL: image, VHOST_GUEST_INITRD: path };
 }

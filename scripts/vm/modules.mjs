@@ -45,11 +45,11 @@ export function moduleInfo(data, key) {
 }
 
 /**
- * @param {string} path a .ko, .ko.gz, .ko.xz or .ko.zst
+ * @param {string} path a .ko, or any file packed as .gz, .xz or .zst
  * @param {string} busybox the program that unpacks xz where no xz is installed
  * @returns {Promise<Buffer>}
  */
-async function decompressed(path, busybox) {
+export async function decompressed(path, busybox) {
   if (path.endsWith('.ko')) return readFile(path);
   if (path.endsWith('.gz')) return gunzipSync(await readFile(path));
   const [program, ...args] = path.endsWith('.xz') ? [busybox, 'xz', '-dc', path] : ['zstd', '-dcq', path];
