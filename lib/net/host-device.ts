@@ -1,3 +1,5 @@
+import { bit } from '../abi/bit.js';
+import { VIRTIO_NET_F_GUEST_ANNOUNCE } from '../abi/virtio-net.js';
 import type { Backend } from '../backend/backend.js';
 import { agreeOffloads } from '../backend/offloads.js';
 import { wrongValue } from '../errors/check.js';
@@ -6,6 +8,12 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { VhostUserDevice } from '../vhost/user/device.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
 import { agreedOffloads, headerSizeFor, offloadFeatures } from './backend-features.js';
+
+/**
+ * What takes nothing of a backend. Of a guest that moved here, its front-end knows; where it may, it has the guest itself
+ * tell the network (VIRTIO 1.3 §5.1.6.5.4 Gratuitous Packet Sending).
+ */
+const OFFERED = bit(VIRTIO_NET_F_GUEST_ANNOUNCE);
 
 /** A device that can be as new again. */
 interface LastingVhost extends Vhost {
@@ -20,8 +28,8 @@ export class HostDevice {
   readonly #kernel: Kernel;
   readonly #vhost: LastingVhost;
   readonly #backend: Backend;
-  /** Feature bits of the backend; `undefined` where its frames have no virtio-net header. */
-  readonly #offered: bigint | undefined;
+  /** Feature bits of the backend's offloads; `undefined` where its frames have no virtio-net header. */
+  readonly #offloads: bigint | undefined;
   #lent = false;
 
   /** The backend is a tap, a macvtap or a program. */
@@ -31,7 +39,7 @@ export class HostDevice {
     this.#kernel = kernel;
     this.#vhost = vhost;
     this.#backend = backend;
-    if (backend.kind !== 'program') this.#offered = offloadFeatures(agreeOffloads(kernel, backend.fd, true));
+    if (backend.kind !== 'program') this.#offloads = offloadFeatures(agreeOffloads(kernel, backend.fd, true));
   }
 
   /** The device for a connection. ERR_VHOST_IN_USE: another has it. */
@@ -41,8 +49,8 @@ export class HostDevice {
     const { fd } = this.#backend;
     return {
       pairs: [{ vhost: this.#vhost, backendFd: fd }],
-      ...(this.#offered !== undefined && {
-        backendFeatures: this.#offered,
+      backendFeatures: OFFERED | (this.#offloads ?? 0n),
+      ...(this.#offloads !== undefined && {
         agree: (features: bigint) => {
           this.#kernel.tun.setVnetHdrSz(fd, headerSizeFor(features));
           agreeOffloads(this.#kernel, fd, agreedOffloads(features));

@@ -1,5 +1,5 @@
 import { Namespace } from './device-namespace.js';
-import type { Guest } from './guest.js';
+import { type Guest, MAC } from './guest.js';
 import { TcpPeer } from './tcp-peer.js';
 
 /** Where guests find the other end. */
@@ -38,6 +38,14 @@ export class GuestNetwork {
   async join(guest: Guest): Promise<void> {
     await guest.run(`ip link set eth0 up && ip addr add ${GUEST}/24 dev eth0`);
     await guest.until(`ping -c 1 -W 5 ${ADDRESS} >/dev/null`);
+  }
+
+  /** The tap behind which the bridge knows the guest to be. */
+  get whereabouts(): string | undefined {
+    const known: { mac: string; ifname: string }[] = JSON.parse(
+      this.namespace.run('bridge', '-json', 'fdb', 'show', 'br', 'bridge'),
+    );
+    return known.find(({ mac }) => mac === MAC)?.ifname;
   }
 
   async remove(): Promise<void> {

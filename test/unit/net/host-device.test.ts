@@ -47,10 +47,14 @@ describe('host device', () => {
     assert.deepEqual(kernel.calls.findLast(({ name }) => name === 'tun.setOffload')!.args, [tap.fd, 0b11]);
   });
 
+  it('lets a guest tell the network where it is', () => {
+    assert.notEqual(device.lend().backendFeatures! & (1n << 21n), 0n);
+  });
+
   it('leaves nothing to agree on to a program', () => {
     const program = programBackend({ transmit: () => {} });
     const { agree, backendFeatures } = new HostDevice(kernel, vhost, program).lend();
-    assert.deepEqual([agree, backendFeatures], [undefined, undefined]);
+    assert.deepEqual([agree, backendFeatures], [undefined, 1n << 21n]);
     program.close();
   });
 
