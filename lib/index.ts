@@ -7,7 +7,6 @@ export { openPacketSocket, type PacketSocketOptions } from './backend/packet-soc
 export { type FrameProgram, ProgramBackend, type ProgramOptions, programBackend } from './backend/program.js';
 export { type RemoteOptions, remoteBackend } from './backend/remote.js';
 export { openTap, type TapOptions } from './backend/tap.js';
-export type { ProxyLine, ProxyProgram, ProxyProgramFactory } from './cli/proxy/program-line.js';
 export { DirtyLog, type PageRange } from './completion/dirty-log.js';
 export { Ledger } from './completion/ledger.js';
 export { FrameStatus, Submission, type SubmissionResult } from './completion/submission.js';
@@ -25,6 +24,7 @@ export { checkHeader, type GsoType, HEADER_SIZE, type NetHeader } from './net/he
 export { type Loss, Nic, type NicStats, type ResumeOptions } from './net/nic.js';
 export type { NicOptions } from './net/nic-open.js';
 export { NicPair } from './net/nic-pair.js';
+export type { ProxyLine, ProxyProgram, ProxyProgramFactory } from './net/proxy-program.js';
 export type { LatencyStats, PairStats, QueueStats } from './net/queue-stats.js';
 export { ReceiveBatch } from './net/receive-batch.js';
 export { ReceiveQueue } from './net/receive-queue.js';
