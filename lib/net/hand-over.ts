@@ -9,7 +9,7 @@ import type { Framing } from '../socket/framing.js';
 import { UnixConnection } from '../socket/unix-connection.js';
 import { UnixListener } from '../socket/unix-listener.js';
 import { checkRingSize } from '../vring/layout.js';
-import type { RingSizes } from './nic-journal.js';
+import { NicJournal, type RingSizes } from './nic-journal.js';
 
 /** What must be known beside the descriptors; nothing but numbers and strings, so that it can be written as JSON. */
 export interface HandOverState extends RingSizes {
@@ -124,6 +124,22 @@ export class HandOver {
       throw new VhostError('ERR_VHOST_CLOSED', 'the hand-over was closed, given away or resumed already');
     const [memory, journal, ...queues] = this.#descriptors as [number, number, ...number[]];
     return { memory, journal, queues };
+  }
+
+  /**
+   * Frames that were sent and of which nobody knows yet that they are done, so that as many at most are in flight; of a
+   * standby, at this moment. What `Nic.resume` is to do with them may depend on it.
+   */
+  get unsettled(): number {
+    const journal = NicJournal.adopt(this.#kernel, this.descriptors.journal, this.state);
+    try {
+      let count = 0;
+      for (let pair = 0; pair < this.state.queuePairs; pair++)
+        for (const taken of journal.rings(pair).transmit.taken) if (taken > 0) count++;
+      return count;
+    } finally {
+      journal.close();
+    }
   }
 
   /**

@@ -52,6 +52,7 @@ describe('Nic.handOver', () => {
     assert.equal(first.nic.closed, true);
     assert.deepEqual(await submission.completed, { completed: 0, abandoned: 8, withdrawn: 0 });
     assert.notEqual(kernel.interfaces.get('tap0'), undefined, 'the interface lives');
+    assert.equal(handOver.unsettled, 8);
     assert.equal(kernel.openMappings().length, 0);
     assert.equal(kernel.openDescriptors().length, 3);
 
@@ -141,6 +142,7 @@ describe('Nic.handOver', () => {
     await turn();
     await turn();
     const handOver = await nic.handOver();
+    assert.equal(handOver.unsettled, 3, 'done, and nobody knows');
     const workers = new ModelWorkers();
     kernel.attachDevice(workers);
     const heir = await Nic.resume(handOver, { kernel });
