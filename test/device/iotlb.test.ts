@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoOf } from '../../lib/errors/refusal.js';
 import {
+  type GuestMemory,
   HEADER_SIZE,
   hostKernel,
   type Iommu,
@@ -8,6 +12,8 @@ import {
   type IotlbRequest,
   KernelVhost,
   type Nic,
+  type Translation,
+  type Translator,
 } from '../../lib/index.js';
 import { ControlDevice, refusalOf } from '../support/control-device.js';
 import { type Arrival, arrivals } from '../support/device-arrivals.js';
@@ -86,6 +92,20 @@ describe('IOTLB: messages to and from the real device', function () {
       refusalOf(() => vhost.writeIotlb(invalidate)),
       'EFAULT VHOST_IOTLB_INVALIDATE',
     );
+    // Whoever waits for a message is told that none can come; this device's descriptor never waits.
+    const waiting = openSync('/dev/vhost-net', 'r+');
+    try {
+      assert.throws(() => readSync(waiting, new Uint8Array(72)), {
+        errno: -errnoOf('EBADFD'),
+        syscall: 'read',
+      });
+      assert.equal(
+        refusalOf(() => hostKernel().descriptor.read(vhost.fd, new Uint8Array(72))),
+        'EAGAIN',
+      );
+    } finally {
+      closeSync(waiting);
+    }
     setUp();
     vhost.writeIotlb(everything());
     vhost.writeIotlb(invalidate);
@@ -331,6 +351,38 @@ describe('IOTLB: a Nic whose addresses are translated', function () {
     assert.deepEqual(sent, [0, 1, 0]);
   });
 
+  it('asks whatever translates, which may take its time and fail', async () => {
+    const { namespace, a, b } = cable;
+    await a.close();
+    const pages = new SlowPages();
+    const near = await namespace.nic('tap-a', {
+      queueSize: 64,
+      iommu: (memory) => {
+        pages.memory = memory;
+        return pages;
+      },
+    });
+    namespace.ip('link', 'set', 'tap-a', 'master', 'cable');
+    await until('the cable is whole', () => namespace.forwards('cable'));
+    await run(new Flow(near, b, toB, 2000), new Flow(b, near, toA, 2000));
+    assert.ok(pages.asked > 10, `${pages.asked} pages were looked up`);
+    assert.equal(near.iotlb!.faults, 0);
+
+    const errored = once(near, 'error');
+    pages.lost = new Error('the table is lost');
+    const { guestPhysicalAddress, size } = near.pool.region;
+    await near.iotlb!.invalidate(BigInt(guestPhysicalAddress), BigInt(size));
+    const submission = near.submit([toB.frame(0)]);
+    const [error] = await within('the fault is told', errored);
+    assert.equal(error.code, 'ERR_VHOST_IOTLB_FAULT');
+    assert.equal(error.cause, pages.lost);
+    const { completed, abandoned } = await within('the frame is settled', submission.completed);
+    assert.equal(completed + abandoned, 1);
+    pages.lost = undefined;
+    await near.attach();
+    await run(new Flow(near, b, toB, 500));
+  });
+
   it('swaps backends, keeps a dirty log, and closes with frames in flight', async () => {
     const { a, b, namespace } = cable;
     const log = await b.startDirtyLog();
@@ -346,6 +398,29 @@ describe('IOTLB: a Nic whose addresses are translated', function () {
     assert.equal(a.tx.ledger.inFlight, 0);
   });
 });
+
+/** A table that is far away: a page at a time, found out a while later. */
+class SlowPages implements Translator {
+  memory: GuestMemory | undefined;
+  /** Pages that were asked for. */
+  asked = 0;
+  /** Why nothing can be looked up any more. */
+  lost: Error | undefined;
+
+  async translate(iova: bigint): Promise<Translation | undefined> {
+    this.asked++;
+    await sleep(1);
+    if (this.lost !== undefined) throw this.lost;
+    const page = iova - (iova % BigInt(PAGE));
+    const region = this.memory!.regions.find(
+      ({ guestPhysicalAddress, size }) =>
+        page >= BigInt(guestPhysicalAddress) && page < BigInt(guestPhysicalAddress + size),
+    );
+    if (region === undefined) return undefined;
+    const userAddress = region.userAddress + page - BigInt(region.guestPhysicalAddress);
+    return { iova: page, size: BigInt(PAGE), userAddress, access: 'rw' };
+  }
+}
 
 /** Frames while pages of the sender's memory, and now and then all of it, are taken from its device. */
 class Unsettled extends Flow {
