@@ -58,9 +58,11 @@ export class UnixListener {
     }
     const listener = new UnixListener(kernel, fd, path, framing);
     try {
-      if (given) chownSync(path, uid, gid);
-      // By name once more: the umask took bits away, and the owner had to come first.
+      // The mode by name once more, since the umask took bits away: after the group that it is for, and while the socket
+      // is still this process's, which may lack CAP_FOWNER.
+      if (gid !== -1) chownSync(path, -1, gid);
       chmodSync(path, mode);
+      if (uid !== -1) chownSync(path, uid, -1);
       return listener;
     } catch (error) {
       listener.close();

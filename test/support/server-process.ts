@@ -1,9 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.js';
 
 const command = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+
+/** The user nobody, with no other group and no capability, as `status` of proc(5) tells of a thread. */
+export const WITHOUT_PRIVILEGES = new RegExp(
+  [
+    '^Uid:(\\t65534){4}$',
+    'Gid:(\\t65534){4}$',
+    'Groups:\\s*$',
+    ...['CapInh', 'CapPrm', 'CapEff'].map((set) => `${set}:\\t0+$`),
+  ].join('[^]*^'),
+  'm',
+);
 
 /** `vhost-net proxy` in a process of its own, which tells on its standard error what happens. */
 export class ServerProcess {
@@ -20,10 +32,14 @@ export class ServerProcess {
   }
 
   /** Starts `vhost-net proxy` and waits until it listens. */
-  static async proxy(...args: string[]): Promise<ServerProcess> {
-    const child = spawn(process.execPath, [command, 'proxy', ...args], {
-      stdio: ['ignore', 'inherit', 'pipe'],
-    });
+  static proxy(...args: string[]): Promise<ServerProcess> {
+    return ServerProcess.proxyUnder([], ...args);
+  }
+
+  /** Has another program, such as setpriv with its arguments, start it. */
+  static async proxyUnder(under: readonly string[], ...args: string[]): Promise<ServerProcess> {
+    const [program, ...rest] = [...under, process.execPath, command, 'proxy', ...args];
+    const child = spawn(program!, rest, { stdio: ['ignore', 'inherit', 'pipe'] });
     const server = new ServerProcess(child);
     await until('the server listens', () => {
       if (child.exitCode !== null) throw new Error(`the server ended: ${server.said}`);
@@ -40,6 +56,12 @@ export class ServerProcess {
   /** All that it has said so far. */
   get said(): string {
     return this.#said;
+  }
+
+  /** What proc(5) tells of each of its threads; the kernel's worker is one. */
+  threads(): string[] {
+    const folder = `/proc/${this.pid}/task`;
+    return readdirSync(folder).map((thread) => readFileSync(`${folder}/${thread}/status`, 'utf8'));
   }
 
   /** Ends it and waits for that; its status, `null` where it was killed. */

@@ -38,7 +38,7 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
   --socket-mode MODE    permission bits of the socket, octal (600): who may write to it may connect
   --socket-owner USER   whom the socket belongs to, by name or number
   --socket-group GROUP
-  --user USER           whom to go on as once everything is open; gives up root's privileges
+  --user USER           whom to go on as once everything is open, giving up root's privileges; without, it stays root
   --group GROUP         the group to go on with (that of the user)
   --help
 `,
@@ -75,6 +75,7 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
       // Before the queues are stopped, which waits for the program, which may wait for the network.
       if (line !== undefined) opened.add(() => line.close());
       if (identity !== undefined) becomeUser(identity);
+      else if (process.getuid!() === 0) say('goes on as root; --user names somebody to go on as');
       loaded = line?.load(program!);
       await loaded;
       const interfaces = [program, line?.network, line === undefined && backend.interface.name];

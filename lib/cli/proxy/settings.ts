@@ -68,6 +68,7 @@ function identityOf(userTold: string | undefined, groupTold: string | undefined)
     return undefined;
   }
   const user = idOf('user', userTold);
+  if (user === 0) throw new UsageError('--user root would give nothing up; leave it out to go on as root');
   const group = groupTold === undefined ? groupOf(user) : idOf('group', groupTold);
   if (group === undefined) throw new UsageError(`user ${user} is not in /etc/passwd; name a --group`);
   return { user, group };

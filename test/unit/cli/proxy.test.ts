@@ -18,6 +18,7 @@ describe('vhost-net proxy', () => {
       [['--socket', 's', '--tap', 'a', '--user', 'nobody-at-all'], /there is no user nobody-at-all/],
       [['--socket', 's', '--tap', 'a', '--user', '4242424'], /name a --group/],
       [['--socket', 's', '--tap', 'a', '--group', '0'], /--group needs --user/],
+      [['--socket', 's', '--tap', 'a', '--user', 'root'], /--user root would give nothing up/],
       [['--sockte', 's'], /did you mean --socket/],
     ] as const)
       await assert.rejects(proxy.run(args, context), (error) => {
