@@ -17,6 +17,15 @@ export interface LogFile {
   readonly size: number;
 }
 
+/** Memory in a file in which the heads in flight of queues are noted (QEMU, vhost-user.rst, "Inflight I/O tracking"). */
+export interface InflightFile {
+  readonly fd: number;
+  /** Where in it the memory begins. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** What a device's IOTLB tells of. */
 export interface IotlbEvents {
   /** An address that the device cannot translate. */
@@ -64,6 +73,12 @@ export interface Vhost {
   getVringBase(queue: number): Awaitable<number>;
   /** VHOST_SET_VRING_ADDR: user addresses of the ring's parts. */
   setVringAddr(queue: number, addresses: VringAddresses): Awaitable<void>;
+  /**
+   * For a driver that outlives the device, and only of a device that may return chains out of order: where it notes the
+   * heads that it has of a queue, `start` bytes behind the beginning. Those that a device before it noted it takes first.
+   * Without a file it returns all in the order in which it took them, so that the used index alone says where to go on.
+   */
+  setVringInflight?(queue: number, file: InflightFile | undefined, start: number): Awaitable<void>;
   /** VHOST_SET_VRING_KICK: the eventfd by which the driver wakes the device, -1 for polling. */
   setVringKick(queue: number, eventFd: number): Awaitable<void>;
   /** VHOST_SET_VRING_CALL: the eventfd by which the device wakes the driver, -1 for none. */

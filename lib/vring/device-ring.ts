@@ -16,7 +16,8 @@ import {
 } from '../abi/virtio-ring.js';
 import { checkInteger } from '../errors/check.js';
 import type { AddressMap } from '../memory/address-map.js';
-import { checkRingSize } from './layout.js';
+import type { Inflight } from './inflight.js';
+import { checkRingSize, type RingPart } from './layout.js';
 import { advance, distance, passes } from './ring-index.js';
 
 const WINDOW = 2 ** 32;
@@ -54,12 +55,6 @@ export type RingFault =
   /** More than 1,088 pieces of memory. */
   | 'segments';
 
-/** Bytes of a buffer, and where in it a part of the ring begins. */
-export interface RingPart {
-  readonly buffer: ArrayBuffer;
-  readonly offset: number;
-}
-
 /** Where a ring lies. */
 export interface RingParts {
   readonly descriptorTable: RingPart;
@@ -84,6 +79,11 @@ export interface DeviceRingOptions {
   readonly notifyOnEmpty?: boolean;
   /** Available index to begin at (VHOST_SET_VRING_BASE); the used index is read from the ring. */
   readonly base?: number;
+  /**
+   * Where the chains that are taken are noted. Those that a device before has left there are taken first; the available
+   * index to begin at is then as many behind the used index.
+   */
+  readonly inflight?: Inflight | undefined;
 }
 
 /**
@@ -140,8 +140,13 @@ export class DeviceRing {
   #published = false;
   #offersKicks = true;
 
-  // In order: the heads taken and not yet shown as used, by slot of the available index, and what is known of them.
+  readonly #inflight: Inflight | undefined;
+  /** Chains that a device before had, and that are taken before those of the available ring; not exact below 0. */
+  #left = 0;
+
+  /** In order, or where chains are noted: the heads that were taken, by slot of the available index. */
   readonly #taken: Uint16Array | undefined;
+  // In order: what is known of those that are not shown as used yet.
   /** By head: bytes written + 1 once it is used, 0 before. */
   readonly #done: Float64Array | undefined;
   #oldest: number;
@@ -158,17 +163,19 @@ export class DeviceRing {
     this.#usedEvent = VRING_AVAIL_RING_OFFSET / 2 + this.size;
     this.#availEvent = VRING_USED_RING_OFFSET / 2 + 4 * this.size;
     const base = checkInteger('base', options.base ?? 0, 0, 0xffff);
-    this.#next = base;
-    this.#known = base;
-    this.#oldest = base;
-    if (options.inOrder) {
-      this.#taken = new Uint16Array(this.size);
-      this.#done = new Float64Array(this.size);
-    }
+    this.#inflight = options.inflight;
+    if (options.inOrder || options.inflight) this.#taken = new Uint16Array(this.size);
+    if (options.inOrder) this.#done = new Float64Array(this.size);
     this.move(options.parts);
     // Like vhost_vq_init_access(): the driver, or the device before this one, says where the used ring stands.
     this.#used = Atomics.load(this.#usedWords, INDEX);
     this.#usedWords[FLAGS] = 0;
+    const left = this.#inflight?.recover(this.#used) ?? [];
+    for (const [i, head] of left.entries()) this.#taken![(this.#used + i) & this.#mask] = head;
+    this.#left = left.length;
+    this.#next = left.length === 0 ? base : this.#used;
+    this.#known = advance(this.#next, left.length);
+    this.#oldest = this.#next;
   }
 
   /** Goes on in other memory, to which the driver has moved the ring as it is. */
@@ -187,7 +194,7 @@ export class DeviceRing {
 
   /** The available index that is taken next (VHOST_GET_VRING_BASE). */
   get base(): number {
-    return this.#next;
+    return advance(this.#next, Math.max(0, this.#left));
   }
 
   /**
@@ -206,16 +213,30 @@ export class DeviceRing {
       this.#known = index;
     }
     const slot = next & this.#mask;
-    const head = this.#available[VRING_AVAIL_RING_OFFSET / 2 + slot]!;
+    const head = this.#left > 0 ? this.#taken![slot]! : this.#available[VRING_AVAIL_RING_OFFSET / 2 + slot]!;
     if (!this.parse(head)) return BAD_CHAIN;
     if (this.#taken !== undefined) this.#taken[slot] = head;
+    if (this.#inflight !== undefined) {
+      // What a device before had is noted already, and is older than what it had not.
+      if (this.#left <= 0) this.#inflight.take(head);
+      // No more than all are ever given back at once.
+      this.#left = Math.max(this.#left - 1, -this.size);
+    }
     this.#next = advance(next, 1);
     return head;
   }
 
   /** Gives the last `count` chains back: they are taken again. None of them may have been used. */
   discard(count: number): void {
-    this.#next = advance(this.#next, -count);
+    if (this.#inflight === undefined) {
+      this.#next = advance(this.#next, -count);
+      return;
+    }
+    for (let i = 0; i < count; i++) {
+      this.#next = advance(this.#next, -1);
+      // What a device before had stays noted: nothing else says that it is the driver's to get back.
+      if (++this.#left <= 0) this.#inflight.giveBack(this.#taken![this.#next & this.#mask]!);
+    }
   }
 
   /** Parses the chain of a head as it is now, taken or not; false where it is bad. */
@@ -265,6 +286,7 @@ export class DeviceRing {
     const before = this.#used;
     this.#used = advance(before, count);
     Atomics.store(this.#usedWords, INDEX, this.#used);
+    this.#inflight?.shown(count, this.#used);
     if (this.log !== undefined && this.usedAddress !== -1) this.#logUsed(before & this.#mask, count);
     return count;
   }
@@ -377,6 +399,7 @@ export class DeviceRing {
     const slot = ((this.#used + this.#staged) & this.#mask) * 2;
     this.#usedElements[slot] = head;
     this.#usedElements[slot + 1] = length;
+    this.#inflight?.use(head);
     this.#staged++;
   }
 

@@ -559,8 +559,10 @@ export class DriverRing {
     }
     this.#publishedIndex = this.#availableIndex;
     this.#batchLeft = 0;
-    // vhost_vq_init_access() reads the used index back from memory when a backend is set.
-    Atomics.store(this.#usedWords, INDEX, this.#lastUsed);
+    // vhost_vq_init_access() reads the used index back from memory when a backend is set. It counts all that came back,
+    // whoever gave it back: a device can tell by it and by what it has in flight which chain is next.
+    this.#reapedTo(base);
+    Atomics.store(this.#usedWords, INDEX, base);
     Atomics.store(this.#available, INDEX, this.#availableIndex);
     this.corruption = undefined;
     return count;

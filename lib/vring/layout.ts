@@ -8,6 +8,12 @@ import {
 } from '../abi/virtio-ring.js';
 import { checkInteger, wrongValue } from '../errors/check.js';
 
+/** Bytes of a buffer, and where in it a part of the ring begins. */
+export interface RingPart {
+  readonly buffer: ArrayBuffer;
+  readonly offset: number;
+}
+
 /** Where the three parts of a split ring lie, in bytes from its start (VIRTIO 1.3 §2.7 Split Virtqueues). */
 export interface SplitRingLayout {
   readonly size: number;

@@ -276,6 +276,8 @@ export class RingAndModel {
     this.#held = [];
     this.#staged = [];
     this.#used = [];
+    // What was taken back counts as used: the used index stays in step with what is in flight.
+    this.#reapedCount += count;
     this.#usedCount = this.#reapedCount;
     this.#calledCount = this.#reapedCount;
     if (keep) assert.equal(ring.base, base);

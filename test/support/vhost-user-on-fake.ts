@@ -5,13 +5,14 @@ import { KernelVhost } from '../../lib/vhost/kernel-vhost.js';
 import type { VhostUserDevice } from '../../lib/vhost/user/device.js';
 import { replyFraming, requestFraming } from '../../lib/vhost/user/protocol.js';
 import { VhostUserSession } from '../../lib/vhost/user/session.js';
+import type { Vhost } from '../../lib/vhost/vhost.js';
 import type { FakeKernel } from './fake-kernel.js';
 
-/** A session of the server over the kernel's device, and the other end of its socket. */
+/** A session of the server over a device, and the other end of its socket. */
 export interface SessionOnFake {
   readonly session: VhostUserSession;
   readonly frontEnd: UnixConnection;
-  readonly vhost: KernelVhost;
+  readonly vhosts: readonly Vhost[];
   readonly backend: Backend;
   /** Settles when the session has ended. */
   readonly ended: Promise<void>;
@@ -19,20 +20,23 @@ export interface SessionOnFake {
   readonly refused: [string, Error][];
 }
 
-/** Starts one, in a kernel in memory. */
-export function startSession(kernel: FakeKernel, more: Partial<VhostUserDevice> = {}): SessionOnFake {
+/** Starts one, in a kernel in memory, over the kernel's device or those that are given, one for each pair. */
+export function startSession(
+  kernel: FakeKernel,
+  more: Partial<VhostUserDevice> = {},
+  vhosts: readonly Vhost[] = [KernelVhost.open({ kernel })],
+): SessionOnFake {
   const [back, front] = kernel.passing.pair();
-  const vhost = KernelVhost.open({ kernel });
-  const backend = openTap({ name: 'tap%d' }, kernel);
+  const backend = openTap({ name: 'tap%d', queues: vhosts.length }, kernel);
   const refused: [string, Error][] = [];
   const session = new VhostUserSession(
     kernel,
     new UnixConnection(kernel, back, requestFraming),
     {
-      pairs: [{ vhost, backendFd: backend.fd }],
+      pairs: vhosts.map((vhost, i) => ({ vhost, backendFd: backend.queues[i]! })),
       ...more,
-      close() {
-        vhost.close();
+      async close() {
+        for (const vhost of vhosts) await vhost.close();
         backend.close();
       },
     },
@@ -44,7 +48,7 @@ export function startSession(kernel: FakeKernel, more: Partial<VhostUserDevice> 
   return {
     session,
     frontEnd: new UnixConnection(kernel, front, replyFraming),
-    vhost,
+    vhosts,
     backend,
     ended,
     refused,

@@ -260,10 +260,12 @@ interface Row<S, R> {
   readonly answers: Payload<R>;
   /** Descriptors that come with it, at most. */
   readonly fds: number;
+  /** Descriptors that come with its answer. */
+  readonly answerFds: number;
 }
 
-function row<S, R>(id: number, sends: Payload<S>, answers: Payload<R>, fds = 0): Row<S, R> {
-  return { id, sends, answers, fds };
+function row<S, R>(id: number, sends: Payload<S>, answers: Payload<R>, fds = 0, answerFds = 0): Row<S, R> {
+  return { id, sends, answers, fds, answerFds };
 }
 
 /** Every request of the front-end that is spoken here. */
@@ -287,7 +289,7 @@ const requests = {
   GET_QUEUE_NUM: row(17, none, u64),
   SET_VRING_ENABLE: row(18, vringState, none),
   NET_SET_MTU: row(20, u64, none),
-  GET_INFLIGHT_FD: row(31, inflight, inflight),
+  GET_INFLIGHT_FD: row(31, inflight, inflight, 0, 1),
   SET_INFLIGHT_FD: row(32, inflight, none, 1),
   GET_MAX_MEM_SLOTS: row(36, none, u64),
   ADD_MEM_REG: row(37, memoryRegion, none, 1),
@@ -322,6 +324,11 @@ export function hasAnswer(name: RequestName): boolean {
   return requests[name].answers !== none;
 }
 
+/** How many descriptors come with the answer to a request. */
+export function answerDescriptors(name: RequestName): number {
+  return requests[name].answerFds;
+}
+
 /** The framing of requests. */
 export const requestFraming: Framing = {
   headerSize: HEADER_SIZE,
@@ -330,8 +337,8 @@ export const requestFraming: Framing = {
   payloadSize: (header) => viewOf(header).getUint32(8, true),
 };
 
-/** The framing of answers: none of those asked for here carries descriptors. */
-export const replyFraming: Framing = { ...requestFraming, maxDescriptors: 0 };
+/** The framing of answers. */
+export const replyFraming: Framing = { ...requestFraming, maxDescriptors: 1 };
 
 /** A request to send; `needReply` asks for an acknowledgement. */
 export function encodeRequest<N extends RequestName>(

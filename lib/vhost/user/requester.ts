@@ -1,6 +1,10 @@
 import { VhostError } from '../../errors/errors.js';
+import { undo } from '../../errors/undo.js';
+import type { Kernel } from '../../kernel/kernel.js';
+import type { Message } from '../../socket/framing.js';
 import type { UnixConnection } from '../../socket/unix-connection.js';
 import {
+  answerDescriptors,
   decodeAcknowledgement,
   decodeReply,
   encodeRequest,
@@ -10,7 +14,7 @@ import {
 } from './protocol.js';
 
 interface Pending {
-  readonly resolve: (bytes: Uint8Array) => void;
+  readonly resolve: (message: Message) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -20,11 +24,13 @@ export class Requester {
   acknowledged = false;
   /** Resolves when the connection has ended, whichever side ended it. */
   readonly ended: Promise<void>;
+  readonly #kernel: Kernel;
   readonly #connection: UnixConnection;
   readonly #pending: Pending[] = [];
   #error: unknown;
 
-  constructor(connection: UnixConnection) {
+  constructor(kernel: Kernel, connection: UnixConnection) {
+    this.#kernel = kernel;
     this.#connection = connection;
     connection.unref();
     this.ended = this.#receive();
@@ -40,8 +46,18 @@ export class Requester {
     payload: RequestPayload<N>,
     fds: readonly number[] = [],
   ): Promise<ReplyPayload<N>> {
-    const bytes = await this.#exchange(encodeRequest(name, payload), fds);
-    return this.#judge(() => decodeReply(name, bytes));
+    const message = await this.#exchange(encodeRequest(name, payload), fds);
+    return this.#judge(message, 0, (bytes) => decodeReply(name, bytes));
+  }
+
+  /** A request whose answer comes with descriptors, which are the caller's to close. */
+  async askFor<N extends RequestName>(
+    name: N,
+    payload: RequestPayload<N>,
+  ): Promise<{ readonly reply: ReplyPayload<N>; readonly fds: readonly number[] }> {
+    const message = await this.#exchange(encodeRequest(name, payload));
+    const reply = this.#judge(message, answerDescriptors(name), (bytes) => decodeReply(name, bytes));
+    return { reply, fds: message.fds };
   }
 
   /**
@@ -54,8 +70,8 @@ export class Requester {
     fds: readonly number[] = [],
   ): Promise<void> {
     if (!this.acknowledged) return this.#send(encodeRequest(name, payload), fds);
-    const bytes = await this.#exchange(encodeRequest(name, payload, true), fds);
-    if (!this.#judge(() => decodeAcknowledgement(name, bytes)))
+    const message = await this.#exchange(encodeRequest(name, payload, true), fds);
+    if (!this.#judge(message, 0, (bytes) => decodeAcknowledgement(name, bytes)))
       throw new VhostError('ERR_VHOST_UNSUPPORTED', `the back-end refused ${name}`, {
         request: `VHOST_USER_${name}`,
       });
@@ -65,9 +81,9 @@ export class Requester {
     this.#connection.close();
   }
 
-  async #exchange(bytes: Uint8Array, fds: readonly number[]): Promise<Uint8Array> {
+  async #exchange(bytes: Uint8Array, fds: readonly number[] = []): Promise<Message> {
     if (!this.isOpen) throw this.#gone();
-    const answer = new Promise<Uint8Array>((resolve, reject) => this.#pending.push({ resolve, reject }));
+    const answer = new Promise<Message>((resolve, reject) => this.#pending.push({ resolve, reject }));
     this.#connection.ref();
     // Rejected together with `answer`: the connection ends by it.
     this.#connection.send(bytes, fds).catch(() => {});
@@ -85,11 +101,13 @@ export class Requester {
 
   async #receive(): Promise<void> {
     try {
-      for await (const { bytes } of this.#connection) {
+      for await (const message of this.#connection) {
         const pending = this.#pending.shift();
-        if (pending === undefined)
+        if (pending === undefined) {
+          this.#refuse(message);
           throw new VhostError('ERR_VHOST_PROTOCOL', 'vhost-user: a message that nobody asked for');
-        pending.resolve(bytes);
+        }
+        pending.resolve(message);
       }
     } catch (error) {
       this.#error = error;
@@ -99,14 +117,26 @@ export class Requester {
   }
 
   /** Reads an answer; one that cannot be read ends the connection, for what comes next would be no better. */
-  #judge<T>(read: () => T): T {
+  #judge<T>(message: Message, descriptors: number, read: (bytes: Uint8Array) => T): T {
     try {
-      return read();
+      const { length } = message.fds;
+      if (length !== descriptors)
+        throw new VhostError(
+          'ERR_VHOST_PROTOCOL',
+          `vhost-user: an answer with ${length} descriptors; ${descriptors} are due`,
+        );
+      return read(message.bytes);
     } catch (error) {
+      this.#refuse(message);
       this.#error = error;
       this.close();
       throw error;
     }
+  }
+
+  /** Closes the descriptors of a message that is not taken. */
+  #refuse({ fds }: Message): void {
+    for (const fd of fds) undo(() => this.#kernel.descriptor.close(fd));
   }
 
   #gone(): unknown {

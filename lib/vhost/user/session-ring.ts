@@ -18,6 +18,7 @@ import { checkRingSize } from '../../vring/layout.js';
 import type { Awaitable, Vhost } from '../vhost.js';
 import type { DevicePair } from './device.js';
 import type { FrontEndLog, FrontEndMemory } from './front-end-memory.js';
+import type { InflightMemory } from './inflight-memory.js';
 import type { VringAddress } from './protocol.js';
 
 /** What a ring is reached by and logged in. */
@@ -25,6 +26,7 @@ export interface RingSurroundings {
   readonly features: bigint;
   readonly memory: FrontEndMemory;
   readonly log: FrontEndLog | undefined;
+  readonly inflight: InflightMemory | undefined;
 }
 
 /** The eventfds of a vring; of the kick, `undefined` before it is told and -1 where the front-end will not kick. */
@@ -39,7 +41,9 @@ export class SessionRing {
   enabled = false;
   readonly #kernel: Kernel;
   readonly #pair: DevicePair;
-  /** Of the pair: 0 or 1. */
+  /** Of the connection, … */
+  readonly #index: number;
+  /** … and of the pair: 0 or 1. */
   readonly #queue: number;
   readonly #files: Record<File, number | undefined> = { kick: undefined, call: undefined, err: undefined };
   #size = 0;
@@ -47,10 +51,11 @@ export class SessionRing {
   #address: VringAddress | undefined;
   #running = false;
 
-  constructor(kernel: Kernel, pair: DevicePair, queue: number) {
+  constructor(kernel: Kernel, pair: DevicePair, index: number) {
     this.#kernel = kernel;
     this.#pair = pair;
-    this.#queue = queue;
+    this.#index = index;
+    this.#queue = index % 2;
   }
 
   get running(): boolean {
@@ -150,9 +155,23 @@ export class SessionRing {
     await vhost.setVringNum(queue, this.#size);
     await vhost.setVringBase(queue, this.#base);
     await vhost.setVringAddr(queue, addresses);
+    await this.#track(surroundings.inflight);
     for (const file of ['kick', 'call', 'err'] as const) await this.#tell(file, this.#files[file] ?? -1);
     await vhost.setBackend(queue, this.#pair.backendFd);
     this.#running = true;
+  }
+
+  async #track(inflight: InflightMemory | undefined): Promise<void> {
+    const start = inflight?.start(this.#index);
+    if (start === undefined) return this.vhost.setVringInflight?.(this.#queue, undefined, 0);
+    const { file, area } = inflight!;
+    if (this.#size > area.queueSize)
+      throw wrongValue(
+        'ring',
+        `of at most ${area.queueSize} descriptors, as its in-flight memory`,
+        this.#size,
+      );
+    await this.vhost.setVringInflight?.(this.#queue, file, start);
   }
 
   #tell(file: File, fd: number): Awaitable<void> {

@@ -10,6 +10,7 @@ import type { UnixConnection } from '../../socket/unix-connection.js';
 import type { Awaitable } from '../vhost.js';
 import type { VhostUserDevice } from './device.js';
 import { FrontEndLog, FrontEndMemory } from './front-end-memory.js';
+import { InflightMemory } from './inflight-memory.js';
 import {
   decodeRequest,
   encodeAcknowledgement,
@@ -40,6 +41,8 @@ const WITHHELD = bit(VHOST_NET_F_VIRTIO_NET_HDR) | bit(VIRTIO_F_ACCESS_PLATFORM)
 interface Descriptors {
   /** The next one. ERR_VHOST_PROTOCOL: there is none. */
   take(): number;
+  /** One that goes with the answer, and stays whose it is. */
+  give(fd: number): void;
 }
 
 type Handlers = {
@@ -62,6 +65,7 @@ export class VhostUserSession {
   readonly #protocolFeatures: bigint;
   #memory: FrontEndMemory;
   #log: FrontEndLog | undefined;
+  #inflight: InflightMemory | undefined;
   /** Lets go of what a device may still reach for, once it is closed. */
   readonly #remains: (() => void)[] = [];
   #features = 0n;
@@ -81,9 +85,13 @@ export class VhostUserSession {
     this.#device = device;
     this.#refused = refused;
     this.#memory = new FrontEndMemory(this.#kernel);
-    this.#rings = device.pairs.flatMap((pair) => [0, 1].map((queue) => new SessionRing(kernel, pair, queue)));
+    this.#rings = device.pairs.flatMap((pair, i) =>
+      [2 * i, 2 * i + 1].map((index) => new SessionRing(kernel, pair, index)),
+    );
+    const tracks = device.pairs.length > 0 && device.pairs.every(({ vhost }) => vhost.setVringInflight);
     this.#protocolFeatures =
       protocolFeatureBits('MQ', 'LOG_SHMFD', 'REPLY_ACK', 'CONFIGURE_MEM_SLOTS', 'STATUS') |
+      (tracks ? protocolFeatureBits('INFLIGHT_SHMFD') : 0n) |
       (device.setMtu === undefined ? 0n : protocolFeatureBits('NET_MTU'));
   }
 
@@ -122,13 +130,15 @@ export class VhostUserSession {
         await this.connection.send(encodeAcknowledgement(request.id, false));
         return;
       }
-      await this.#answer(request, { take });
+      await this.#answer(request, take);
     } finally {
       for (const fd of left) undo(() => this.#kernel.descriptor.close(fd));
     }
   }
 
-  async #answer({ name, payload, needReply }: Request, fds: Descriptors): Promise<void> {
+  async #answer({ name, payload, needReply }: Request, take: Descriptors['take']): Promise<void> {
+    const given: number[] = [];
+    const fds: Descriptors = { take, give: (fd) => void given.push(fd) };
     const acknowledge = needReply && this.#acknowledges && !hasAnswer(name);
     const handler = this.#handlers[name] as (payload: unknown, fds: Descriptors) => Awaitable<never>;
     let answer: never;
@@ -141,7 +151,7 @@ export class VhostUserSession {
       await this.connection.send(encodeAcknowledgement(requestId(name), false));
       return;
     }
-    if (hasAnswer(name)) await this.connection.send(encodeReply(name, answer));
+    if (hasAnswer(name)) await this.connection.send(encodeReply(name, answer), given);
     else if (acknowledge) await this.connection.send(encodeAcknowledgement(requestId(name), true));
   }
 
@@ -219,11 +229,16 @@ export class VhostUserSession {
       if (this.#device.setMtu === undefined) throw notOffered('NET_MTU');
       return this.#device.setMtu(Number(mtu));
     },
-    GET_INFLIGHT_FD: () => {
-      throw notOffered('INFLIGHT_SHMFD');
+    GET_INFLIGHT_FD: ({ queues, queueSize }, fds) => {
+      this.#expectTracked(queues, queueSize);
+      const inflight = InflightMemory.create(this.#kernel, queues, queueSize);
+      this.#track(inflight);
+      fds.give(inflight.file.fd);
+      return inflight.area;
     },
-    SET_INFLIGHT_FD: () => {
-      throw notOffered('INFLIGHT_SHMFD');
+    SET_INFLIGHT_FD: (area, fds) => {
+      this.#expectTracked(area.queues, area.queueSize);
+      this.#track(this.#taking(fds, (fd) => InflightMemory.given(this.#kernel, area, fd)));
     },
     GET_MAX_MEM_SLOTS: () => BigInt(MAX_MEM_SLOTS),
     ADD_MEM_REG: async (region, fds) => {
@@ -263,7 +278,7 @@ export class VhostUserSession {
   };
 
   get #surroundings(): RingSurroundings {
-    return { features: this.#features, memory: this.#memory, log: this.#log };
+    return { features: this.#features, memory: this.#memory, log: this.#log, inflight: this.#inflight };
   }
 
   get #acknowledges(): boolean {
@@ -376,6 +391,21 @@ export class VhostUserSession {
     return end;
   }
 
+  #expectTracked(queues: number, queueSize: number): void {
+    if ((this.#protocolFeatures & protocolFeatureBits('INFLIGHT_SHMFD')) === 0n)
+      throw notOffered('INFLIGHT_SHMFD');
+    checkInteger('num_queues', queues, 1, this.#rings.length);
+    checkInteger('queue_size', queueSize, 1, 0x8000);
+    if (this.running.length > 0)
+      throw new VhostError('ERR_VHOST_IN_USE', 'other in-flight memory for rings that run');
+  }
+
+  /** Has the heads in flight noted there from the next start of a ring on. */
+  #track(inflight: InflightMemory): void {
+    this.#inflight?.close();
+    this.#inflight = inflight;
+  }
+
   async #toDevices(request: (pair: VhostUserDevice['pairs'][number]) => Awaitable<void>): Promise<void> {
     for (const pair of this.#device.pairs) await request(pair);
   }
@@ -403,6 +433,7 @@ export class VhostUserSession {
     await step(() => this.#memory.close());
     for (const letGo of this.#remains) await step(letGo);
     await step(() => this.#log?.close());
+    await step(() => this.#inflight?.close());
     if (failures.length > 0) throw failures[0];
   }
 }

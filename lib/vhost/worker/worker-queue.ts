@@ -8,10 +8,12 @@ import type { LinkState } from '../../backend/backend.js';
 import { type ProgramBackend, programOf } from '../../backend/program.js';
 import { Budget } from '../../completion/budget.js';
 import { undo } from '../../errors/undo.js';
-import type { Kernel, Poller, VringAddresses } from '../../kernel/kernel.js';
+import type { Kernel, Mapping, Poller, VringAddresses } from '../../kernel/kernel.js';
 import type { AddressMap } from '../../memory/address-map.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { DeviceRing, type RingPart, type RingParts, type WriteLog } from '../../vring/device-ring.js';
+import { DeviceRing, type RingParts, type WriteLog } from '../../vring/device-ring.js';
+import { Inflight } from '../../vring/inflight.js';
+import type { RingPart } from '../../vring/layout.js';
 import { DescriptorReceivePort, DescriptorTransmitPort } from './descriptor-ports.js';
 import type { PageMarks } from './page-marks.js';
 import { ProgramReceivePort, ProgramTransmitPort } from './program-ports.js';
@@ -50,10 +52,14 @@ export class WorkerQueue {
   /** 1 until it is told, like vhost_vq_reset(). */
   size = 1;
   addresses: VringAddresses | undefined;
+  /** Returns chains in order though the driver did not ask for it. */
+  ordered = false;
   readonly #device: DeviceState;
   readonly #files: Record<QueueFile, number> = { kick: -1, call: -1, err: -1 };
   readonly #waiting = new WaitingFrames();
   #base = 0;
+  /** Where the heads in flight are noted. */
+  #inflight: { readonly mapping: Mapping; readonly start: number } | undefined;
   #kicks: Poller | undefined;
   #running: Running | undefined;
   /** What was asked for last and is not done yet. */
@@ -95,6 +101,18 @@ export class WorkerQueue {
     if (before !== -1) kernel.descriptor.close(before);
   }
 
+  /** Takes over a mapping in which the heads in flight are noted, from a byte on; or none. */
+  trackIn(mapping: Mapping | undefined, start: number): void {
+    const before = this.#inflight;
+    this.#inflight = mapping && { mapping, start };
+    if (before !== undefined) this.#device.kernel.memory.unmap(before.mapping);
+  }
+
+  /** Bytes that there are to note heads in flight; `undefined` where they are not noted. */
+  get inflightRoom(): number | undefined {
+    return this.#inflight && this.#inflight.mapping.buffer.byteLength - this.#inflight.start;
+  }
+
   /** Starts on a backend: a descriptor, which becomes the queue's to close, or the number of a program. */
   start(backendFd: number): void {
     const { kernel, features, map } = this.#device;
@@ -105,9 +123,12 @@ export class WorkerQueue {
       size: this.size,
       memory: map!,
       eventIdx: has(VIRTIO_RING_F_EVENT_IDX),
-      inOrder: has(VIRTIO_F_IN_ORDER),
+      inOrder: has(VIRTIO_F_IN_ORDER) || this.ordered,
       notifyOnEmpty: has(VIRTIO_F_NOTIFY_ON_EMPTY),
       base: this.#base,
+      inflight:
+        this.#inflight &&
+        new Inflight({ buffer: this.#inflight.mapping.buffer, offset: this.#inflight.start }, this.size),
     });
     const running = this.#serve(ring, this.#header(program));
     const handler = this.#open(kernel, running, backendFd, program);
@@ -164,6 +185,8 @@ export class WorkerQueue {
     this.size = 1;
     this.#base = 0;
     this.addresses = undefined;
+    this.ordered = false;
+    undo(() => this.trackIn(undefined, 0));
     for (const file of ['kick', 'call', 'err'] as const) undo(() => this.setFile(file, -1));
   }
 

@@ -24,8 +24,9 @@ import { hostKernel } from '../../kernel/host.js';
 import type { Kernel, VringAddresses } from '../../kernel/kernel.js';
 import { AddressMap } from '../../memory/address-map.js';
 import type { GuestMemory, MemoryHolder } from '../../memory/guest-memory.js';
+import { inflightBytes } from '../../vring/inflight.js';
 import { RingPlaces } from '../ring-places.js';
-import type { LogFile, Vhost } from '../vhost.js';
+import type { InflightFile, LogFile, Vhost } from '../vhost.js';
 import { PageMarks } from './page-marks.js';
 import type { QueueFault, WorkerQueueStats } from './running-queue.js';
 import { type DeviceState, type QueueFile, WorkerQueue } from './worker-queue.js';
@@ -217,6 +218,15 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     one.moveLog();
   }
 
+  /** EBUSY: the queue has a backend. EINVAL: less memory than a queue of one descriptor takes, or at no multiple of 64. */
+  setVringInflight(queue: number, file: InflightFile | undefined, start: number): void {
+    const one = this.#detached(queue, 'VHOST_USER_SET_INFLIGHT_FD');
+    if (file !== undefined && !(start >= 0 && start % 64 === 0 && start + inflightBytes(1) <= file.size))
+      throw refusal('EINVAL', 'VHOST_USER_SET_INFLIGHT_FD', queue);
+    one.trackIn(file && this.#kernel.memory.map(file.fd, file.offset, file.size), start);
+    one.ordered = file === undefined;
+  }
+
   /** VHOST_SET_VRING_KICK: an eventfd, of which a copy is kept; -1 for none, with which nothing starts a queue that sleeps. */
   setVringKick(queue: number, eventFd: number): void {
     this.#setFile(queue, 'kick', eventFd, 'VHOST_SET_VRING_KICK');
@@ -240,7 +250,8 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   /**
    * Starts the queue on a backend, or, with -1, stops it as `detachBackend`. A queue that runs moves to another backend
    * once what it sent is completed. EFAULT: there is no memory table, ring, or log that is asked for. ENOTSOCK: another kind
-   * of descriptor. EINVAL: a tap without an interface. The descriptor's file becomes non-blocking.
+   * of descriptor. EINVAL: a tap without an interface, or too little memory for the heads in flight. The descriptor's file
+   * becomes non-blocking.
    */
   setBackend(queue: number, backendFd: number): void | Promise<void> {
     if (backendFd === -1) return this.detachBackend(queue);
@@ -268,6 +279,8 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
     if (map === undefined || one.addresses === undefined || (logs && marks === undefined))
       throw refusal('EFAULT', 'VHOST_NET_SET_BACKEND', queue);
     this.#places.checkStart(queue);
+    if (one.inflightRoom !== undefined && one.inflightRoom < inflightBytes(one.size))
+      throw refusal('EINVAL', 'VHOST_NET_SET_BACKEND', queue);
     return one;
   }
 

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Nic, remoteBackend, VhostUserClient } from '../../../lib/index.js';
+import {
+  DriverRing,
+  GuestMemory,
+  hostKernel,
+  Nic,
+  remoteBackend,
+  VhostUserClient,
+} from '../../../lib/index.js';
 import { Flow, run } from '../../support/device-flow.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
@@ -111,6 +119,88 @@ describe('the proxy with a program', function () {
           Buffer.from(even),
         ]);
         await until('it has said so', () => proxy!.said.includes(said));
+      }
+    }),
+  );
+
+  once(() =>
+    it('returns every head once though it is killed with some in flight, amid others that it returned', async () => {
+      // Completes frames that begin with an odd byte at once, and the others never.
+      const first = join(folder.path, 'first.mjs');
+      writeFileSync(
+        first,
+        'export default () => ({ transmit: (frame) => (frame[0] % 2 ? undefined : new Promise(() => {})) });',
+      );
+      // Completes four at once, the last first; and tells what it got.
+      const second = join(folder.path, 'second.mjs');
+      writeFileSync(
+        second,
+        `const held = [];
+        export default () => ({ transmit: (frame) => new Promise((done) => {
+          console.error('got ' + frame[0]);
+          if (held.push(done) === 4) for (const each of held.splice(0).reverse()) each();
+        }) });`,
+      );
+      const { eventfd, descriptor } = hostKernel();
+      const memory = new GuestMemory(hostKernel());
+      const region = memory.addRegion({ size: 0x1_0000 });
+      const ring = new DriverRing({ region, offset: 0, size: 16 });
+      const [kick, call] = [eventfd.create(), eventfd.create()];
+      let frames = 0;
+      const post = (count: number): number[] => {
+        const heads = Array.from({ length: count }, () => {
+          const at = 0x8000 + 64 * frames;
+          region.bytes[at + 12] = frames++;
+          return ring.post(0, region.guestPhysicalAddress + at, 60, false);
+        });
+        if (ring.publish()) eventfd.signal(kick);
+        return heads;
+      };
+      const returned: number[] = [];
+      const reap = (): number => returned.push(...ring.heads.subarray(0, ring.reap()));
+
+      proxy = await ServerProcess.proxy('--socket', socket, '--program', first);
+      const vhost = await VhostUserClient.connect({ path: socket });
+      try {
+        await vhost.setOwner();
+        await vhost.setFeatures(1n << 32n);
+        await vhost.setMemTable(memory);
+        vhost.setVringNum(1, ring.size);
+        await vhost.setVringAddr(1, { ...ring.addresses, flags: 0 });
+        await vhost.setVringKick(1, kick);
+        await vhost.setVringCall(1, call);
+        await vhost.setBackend(1, 0);
+        const heads = post(8);
+        await until('those that are completed at once are', () => reap() === 4);
+        assert.deepEqual(
+          returned,
+          heads.filter((_, i) => i % 2 === 1),
+        );
+
+        await proxy.end('SIGKILL');
+        let base: number | undefined;
+        await until('the client has heard of it', () => {
+          try {
+            base = vhost.getVringBase(1);
+          } catch (error) {
+            assert.equal((error as { code?: string }).code, 'ERR_VHOST_IN_USE');
+          }
+          return base !== undefined;
+        });
+        assert.equal(base, 8, 'behind all that the device had taken, returned or not');
+        heads.push(...post(4));
+        proxy = await ServerProcess.proxy('--socket', socket, '--program', second);
+        await vhost.setBackend(1, 0);
+        await until('all are returned', () => reap() >= 12 || ring.corruption !== undefined);
+        assert.equal(ring.corruption, undefined);
+        assert.deepEqual(returned.toSorted(), heads.toSorted());
+        assert.equal(ring.inFlight, 0);
+        // In the order in which they were taken first, and those that were posted since behind them.
+        assert.deepEqual(proxy.said.match(/(?<=got )\d+/g)!.map(Number), [0, 2, 4, 6, 8, 9, 10, 11]);
+      } finally {
+        vhost.close();
+        for (const fd of [kick, call]) descriptor.close(fd);
+        memory.close();
       }
     }),
   );

@@ -178,7 +178,7 @@ describe('vhost-user client: against a back-end that does as it likes', () => {
     await open(0xffff_ffffn);
     assert.deepEqual(
       backEnd.seen.find(({ name }) => name === 'SET_PROTOCOL_FEATURES')?.payload,
-      (1n << 0n) | (1n << 1n) | (1n << 3n) | (1n << 15n),
+      (1n << 0n) | (1n << 1n) | (1n << 3n) | (1n << 12n) | (1n << 15n),
     );
     await client.setFeatures(5n);
     assert.deepEqual(backEnd.seen.at(-1), {

@@ -46,7 +46,7 @@ describe('vhost-user session', () => {
 
   function start(more: Parameters<typeof startSession>[1] = {}): void {
     served = startSession(kernel, more);
-    ask = new Requester(served.frontEnd);
+    ask = new Requester(kernel, served.frontEnd);
   }
 
   function eventfd(): number {

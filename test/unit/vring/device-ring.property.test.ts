@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { BAD_CHAIN, NO_CHAIN, type RingFault } from '../../../lib/vring/device-ring.js';
+import { Inflight, inflightBytes } from '../../../lib/vring/inflight.js';
 import { long, property, type Random, runs } from '../../support/random.js';
 import { INDIRECT, NEXT, RingInMemory, WRITE } from '../../support/ring-in-memory.js';
 
@@ -11,10 +12,19 @@ class HostileDriver {
   readonly #random: Random;
   taken = 0;
   readonly faults = new Map<RingFault, number>();
+  /** Where the device notes what it has in flight, if it does. */
+  readonly #notes: ArrayBuffer;
 
   constructor(size: number, random: Random) {
-    const options = { eventIdx: random.oneIn(2), inOrder: random.oneIn(3), notifyOnEmpty: random.oneIn(4) };
-    this.ring = new RingInMemory(size, options);
+    this.#notes = new ArrayBuffer(inflightBytes(size));
+    const words = new Uint32Array(this.#notes);
+    if (random.oneIn(2)) for (const i of words.keys()) words[i] = random.oneIn(2) ? random.word() : 1;
+    this.ring = new RingInMemory(size, {
+      eventIdx: random.oneIn(2),
+      inOrder: random.oneIn(3),
+      notifyOnEmpty: random.oneIn(4),
+      inflight: random.oneIn(2) ? new Inflight({ buffer: this.#notes, offset: 0 }, size) : undefined,
+    });
     this.#random = random;
     for (let id = 0; id < size; id++) this.#describe(id, size);
     for (let id = 0; id < 256; id++) this.#describe(id, 256, 0);
@@ -25,7 +35,7 @@ class HostileDriver {
   meddle(): void {
     const random = this.#random;
     const { ring } = this;
-    switch (random.below(12)) {
+    switch (random.below(13)) {
       case 0:
         ring.availableIndex = random.oneIn(8) ? random.word() : ring.device.base;
         break;
@@ -36,6 +46,13 @@ class HostileDriver {
       case 2:
       case 3:
         this.#describe(random.below(255), 256, random.below(3));
+        break;
+      case 5:
+        new DataView(this.#notes).setUint32(
+          4 * random.below(this.#notes.byteLength / 4),
+          random.word(),
+          true,
+        );
         break;
       case 4:
         ring.availableFlags = random.word();
