@@ -21,51 +21,82 @@ interface LastingVhost extends Vhost {
 }
 
 /**
- * A device on a backend, lent to one front-end at a time. Both are the caller's to close, and stay open between two
- * front-ends, so that nothing has to be opened that the process may no longer open.
+ * Devices on the queues of a backend, one for each pair, lent to one front-end at a time. All of them are the caller's to
+ * close, and stay open between two front-ends, so that nothing has to be opened that the process may no longer open.
  */
 export class HostDevice {
   readonly #kernel: Kernel;
-  readonly #vhost: LastingVhost;
+  readonly #vhosts: readonly LastingVhost[];
   readonly #backend: Backend;
   /** Feature bits of the backend's offloads; `undefined` where its frames have no virtio-net header. */
   readonly #offloads: bigint | undefined;
+  /** Of several pairs: the queues that run, by pair. */
+  readonly #running: readonly Set<number>[];
   #lent = false;
 
-  /** The backend is a tap, a macvtap or a program. */
-  constructor(kernel: Kernel, vhost: LastingVhost, backend: Backend) {
+  /** The backend is a tap, a macvtap or a program, with a queue for each device. */
+  constructor(kernel: Kernel, vhosts: readonly LastingVhost[], backend: Backend) {
     if (!['tap', 'macvtap', 'program'].includes(backend.kind))
       throw wrongValue('backend', 'a tap, a macvtap or a program', backend.kind);
+    if (vhosts.length !== backend.queues.length)
+      throw wrongValue(
+        'vhosts',
+        `a device for each of the backend's ${backend.queues.length} queues`,
+        vhosts,
+      );
     this.#kernel = kernel;
-    this.#vhost = vhost;
+    this.#vhosts = vhosts;
     this.#backend = backend;
     if (backend.kind !== 'program') this.#offloads = offloadFeatures(agreeOffloads(kernel, backend.fd, true));
+    this.#running = vhosts.map(() => new Set());
+    // What comes to a queue that nobody serves is lost: a queue is in only while its pair runs.
+    if (vhosts.length > 1) for (const pair of vhosts.keys()) backend.switchQueue(pair, false);
   }
 
   /** The device for a connection. ERR_VHOST_IN_USE: another has it. */
   lend(): VhostUserDevice {
     if (this.#lent) throw new VhostError('ERR_VHOST_IN_USE', 'another front-end is connected');
     this.#lent = true;
-    const { fd } = this.#backend;
+    const { queues } = this.#backend;
     return {
-      pairs: [{ vhost: this.#vhost, backendFd: fd }],
+      pairs: this.#vhosts.map((vhost, pair) => ({
+        vhost,
+        backendFd: queues[pair]!,
+        ...(queues.length > 1 && { serve: (queue: number, on: boolean) => this.#serve(pair, queue, on) }),
+      })),
       backendFeatures: OFFERED | (this.#offloads ?? 0n),
       ...(this.#offloads !== undefined && {
         agree: (features: bigint) => {
-          this.#kernel.tun.setVnetHdrSz(fd, headerSizeFor(features));
-          agreeOffloads(this.#kernel, fd, agreedOffloads(features));
+          for (const fd of queues) this.#kernel.tun.setVnetHdrSz(fd, headerSizeFor(features));
+          agreeOffloads(this.#kernel, queues[0]!, agreedOffloads(features));
         },
       }),
-      close: async () => {
+      close: () => this.#return(),
+    };
+  }
+
+  /** Takes a pair's queue of the backend in with the first of its queues that runs, and out with the last. */
+  #serve(pair: number, queue: number, on: boolean): void {
+    const running = this.#running[pair]!;
+    const before = running.size;
+    if (on) running.add(queue);
+    else running.delete(queue);
+    if ((before === 0) !== (running.size === 0)) this.#backend.switchQueue(pair, on);
+  }
+
+  async #return(): Promise<void> {
+    try {
+      for (const vhost of this.#vhosts)
         try {
-          await this.#vhost.resetOwner();
+          await vhost.resetOwner();
         } catch (error) {
           // It was never owned.
           if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
-        } finally {
-          this.#lent = false;
         }
-      },
-    };
+      for (const [pair, running] of this.#running.entries())
+        for (const queue of [...running]) this.#serve(pair, queue, false);
+    } finally {
+      this.#lent = false;
+    }
   }
 }

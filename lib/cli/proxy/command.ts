@@ -19,8 +19,8 @@ export const proxy: Command = {
        vhost-net proxy --socket PATH --program FILE [--tap NAME | --macvtap NAME] [OPTION…]
 
 Gives a front-end that speaks vhost-user (QEMU, DPDK) the kernel's vhost-net on a tap or a macvtap. The front-end needs
-no privilege but to connect; the kernel serves the rings in its memory, and no frame enters this process. One front-end
-at a time; one that comes again goes on where its rings are.
+no privilege but to connect; the kernel serves the rings in its memory, and no frame enters this process, unless it is the
+device itself (--device worker). One front-end at a time; one that comes again goes on where its rings are.
 
 With a program, every frame goes through a function of yours, to a tap, a macvtap or nowhere. FILE is a module:
 
@@ -33,6 +33,7 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
   --tap NAME            a tap; made where it does not exist
   --macvtap NAME        a macvtap that exists
   --netns NAME          the network namespace it is in, by name or path
+  --queue-pairs N       how many pairs the front-end may have (1), each a device and a queue of the tap
   --program FILE        a module that takes the frames
   --device PATH         the vhost device on the tap (/dev/vhost-net); "worker" is this process itself
   --socket-mode MODE    permission bits of the socket, octal (600): who may write to it may connect
@@ -43,7 +44,17 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
   --help
 `,
   async run(args, { err, signal }) {
-    const { socket, mode, owner, ownerGroup, network, program, device: path, identity } = proxySettings(args);
+    const {
+      socket,
+      mode,
+      owner,
+      ownerGroup,
+      network,
+      queuePairs,
+      program,
+      device: path,
+      identity,
+    } = proxySettings(args);
     const say: Say = (text) => err(`proxy: ${text}\n`);
     const kernel = hostKernel();
     const opened = new Teardown();
@@ -52,12 +63,15 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
         program === undefined
           ? undefined
           : await ProgramLine.open(network && { ...network, vhost: path }, say);
-      const backend = line?.backend ?? openBackend(network!, kernel);
+      const backend = line?.backend ?? openBackend(network!, kernel, queuePairs);
       opened.add(() => backend.close());
-      const vhost =
-        line !== undefined || path === 'worker' ? worker(say) : KernelVhost.open({ path, kernel });
-      opened.add(() => vhost.close());
-      const device = new HostDevice(kernel, vhost, backend);
+      const vhosts = backend.queues.map(() => {
+        const vhost =
+          line !== undefined || path === 'worker' ? worker(say) : KernelVhost.open({ path, kernel });
+        opened.add(() => vhost.close());
+        return vhost;
+      });
+      const device = new HostDevice(kernel, vhosts, backend);
       let loaded: Promise<void> | undefined;
       const server = VhostUserServer.listen({
         path: socket,

@@ -11,6 +11,8 @@ export interface ProxySettings {
   readonly ownerGroup: number | undefined;
   /** The tap or macvtap; a program can do without. */
   readonly network: BackendOptions | undefined;
+  /** Queue pairs that the front-end may have. */
+  readonly queuePairs: number;
   readonly program: string | undefined;
   /** A path, or "worker". */
   readonly device: string;
@@ -24,6 +26,7 @@ const options = {
   macvtap: { type: 'string' },
   netns: { type: 'string' },
   program: { type: 'string' },
+  'queue-pairs': { type: 'string', default: '1' },
   device: { type: 'string', default: '/dev/vhost-net' },
   'socket-mode': { type: 'string', default: '600' },
   'socket-owner': { type: 'string' },
@@ -34,7 +37,7 @@ const options = {
 
 export function proxySettings(args: readonly string[]): ProxySettings {
   const told = parseOptions(args, options);
-  const { socket, program, device, tap, macvtap, netns, 'socket-mode': mode } = told;
+  const { socket, program, device, tap, macvtap, netns, 'socket-mode': mode, 'queue-pairs': pairs } = told;
   if (socket === undefined) throw new UsageError('--socket PATH is missing');
   if (tap !== undefined && macvtap !== undefined)
     throw new UsageError('--tap NAME and --macvtap NAME exclude each other');
@@ -42,6 +45,10 @@ export function proxySettings(args: readonly string[]): ProxySettings {
     throw new UsageError('one of --tap NAME, --macvtap NAME and --program FILE is needed');
   if (!/^[0-7]{1,3}$/.test(mode))
     throw new UsageError(`--socket-mode is permission bits in octal, such as 660; it is ${mode}`);
+  const queuePairs = Number(pairs);
+  if (!Number.isInteger(queuePairs) || queuePairs < 1 || queuePairs > 128)
+    throw new UsageError(`--queue-pairs is a number from 1 to 128; it is ${pairs}`);
+  if (queuePairs > 1 && program !== undefined) throw new UsageError('a program serves one queue pair');
   const identity = identityOf(told.user, told.group);
   const where = netns === undefined ? {} : { netns };
   const byGroup = told['socket-group'];
@@ -56,6 +63,7 @@ export function proxySettings(args: readonly string[]): ProxySettings {
         : macvtap !== undefined
           ? { macvtap: { name: macvtap, ...where } }
           : undefined,
+    queuePairs,
     program,
     device,
     identity,

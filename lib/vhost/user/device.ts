@@ -5,6 +5,8 @@ export interface DevicePair {
   readonly vhost: Vhost;
   /** What `Vhost.setBackend` is given when a queue of the pair starts. */
   readonly backendFd: number;
+  /** Is told before a queue of the pair starts (0 or 1), and after it has stopped. */
+  serve?(queue: number, on: boolean): void;
 }
 
 /** What a front-end drives over a connection. */

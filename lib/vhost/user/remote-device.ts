@@ -1,5 +1,6 @@
 import { bit } from '../../abi/bit.js';
 import { VHOST_NET_F_VIRTIO_NET_HDR, VHOST_VRING_F_LOG } from '../../abi/vhost.js';
+import { VIRTIO_NET_F_MQ } from '../../abi/virtio-net.js';
 import { VRING_USED_IDX_OFFSET } from '../../abi/virtio-ring.js';
 import { checkInteger, wrongValue } from '../../errors/check.js';
 import { VhostError } from '../../errors/errors.js';
@@ -45,6 +46,7 @@ export class RemoteDevice {
   readonly #kernel: Kernel;
   readonly #rings: readonly Ring[];
   #requester: Requester;
+  #offered = 0n;
   #protocolFeatures = 0n;
   #features: bigint | undefined;
   #owned = false;
@@ -92,7 +94,7 @@ export class RemoteDevice {
 
   async setFeatures(features: bigint): Promise<void> {
     const requester = await this.#connected();
-    await requester.tell('SET_FEATURES', this.#withProtocol(features));
+    await requester.tell('SET_FEATURES', this.#onTheWire(features));
     this.#features = features;
   }
 
@@ -192,17 +194,22 @@ export class RemoteDevice {
     return (this.#protocolFeatures & protocolFeatureBits(feature)) !== 0n;
   }
 
-  #withProtocol(features: bigint): bigint {
-    return features | (this.#protocolFeatures === 0n ? 0n : bit(VHOST_USER_F_PROTOCOL_FEATURES));
+  /** The features of the rings, with those that this side agrees on by itself. */
+  #onTheWire(features: bigint): bigint {
+    return (
+      features |
+      (this.#protocolFeatures === 0n ? 0n : bit(VHOST_USER_F_PROTOCOL_FEATURES)) |
+      (this.#rings.length > 2 ? this.#offered & bit(VIRTIO_NET_F_MQ) : 0n)
+    );
   }
 
   /** What stands at the beginning of every connection. */
   async #greet(): Promise<void> {
     const requester = this.#requester;
     void requester.ended.then(() => this.#lost(requester));
-    const features = await requester.ask('GET_FEATURES', undefined);
+    this.#offered = await requester.ask('GET_FEATURES', undefined);
     this.#protocolFeatures = 0n;
-    if ((features & bit(VHOST_USER_F_PROTOCOL_FEATURES)) !== 0n) {
+    if ((this.#offered & bit(VHOST_USER_F_PROTOCOL_FEATURES)) !== 0n) {
       const agreed = (await requester.ask('GET_PROTOCOL_FEATURES', undefined)) & WANTED;
       await requester.tell('SET_PROTOCOL_FEATURES', agreed);
       this.#protocolFeatures = agreed;
@@ -231,8 +238,7 @@ export class RemoteDevice {
       if (this.#memory !== undefined) await this.#tellMemory(requester, this.#memory);
       if (this.#log !== undefined) await this.#tellLog(requester, this.#log);
       if (this.#logFd !== -1) await requester.tell('SET_LOG_FD', undefined, [this.#logFd]);
-      if (this.#features !== undefined)
-        await requester.tell('SET_FEATURES', this.#withProtocol(this.#features));
+      if (this.#features !== undefined) await requester.tell('SET_FEATURES', this.#onTheWire(this.#features));
       return requester;
     } catch (error) {
       requester.close();

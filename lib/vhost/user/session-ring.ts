@@ -111,6 +111,7 @@ export class SessionRing {
     if (!this.#running) return this.#base;
     await this.vhost.detachBackend(this.#queue);
     this.#running = false;
+    this.#pair.serve?.(this.#queue, false);
     this.#base = await this.vhost.getVringBase(this.#queue);
     return this.#base;
   }
@@ -157,7 +158,13 @@ export class SessionRing {
     await vhost.setVringAddr(queue, addresses);
     await this.#track(surroundings.inflight);
     for (const file of ['kick', 'call', 'err'] as const) await this.#tell(file, this.#files[file] ?? -1);
-    await vhost.setBackend(queue, this.#pair.backendFd);
+    this.#pair.serve?.(queue, true);
+    try {
+      await vhost.setBackend(queue, this.#pair.backendFd);
+    } catch (error) {
+      this.#pair.serve?.(queue, false);
+      throw error;
+    }
     this.#running = true;
   }
 

@@ -1,6 +1,7 @@
 import { bit } from '../../abi/bit.js';
 import { VHOST_F_LOG_ALL, VHOST_NET_F_VIRTIO_NET_HDR } from '../../abi/vhost.js';
 import { VIRTIO_F_ACCESS_PLATFORM } from '../../abi/virtio-config.js';
+import { VIRTIO_NET_F_MQ } from '../../abi/virtio-net.js';
 import { checkInteger, wrongValue } from '../../errors/check.js';
 import { VhostError } from '../../errors/errors.js';
 import { undo } from '../../errors/undo.js';
@@ -288,8 +289,9 @@ export class VhostUserSession {
   async #offered(): Promise<bigint> {
     let common = -1n;
     for (const { vhost } of this.#device.pairs) common &= await vhost.getFeatures();
+    const several = this.#device.pairs.length > 1 ? bit(VIRTIO_NET_F_MQ) : 0n;
     const own = (this.#device.backendFeatures ?? 0n) | bit(VHOST_USER_F_PROTOCOL_FEATURES);
-    return (common & ~WITHHELD) | own;
+    return (common & ~WITHHELD) | several | own;
   }
 
   async #setFeatures(features: bigint): Promise<void> {

@@ -16,7 +16,7 @@ describe('host device', () => {
     kernel = new FakeKernel();
     tap = openTap({ name: 'tap0' }, kernel);
     vhost = KernelVhost.open({ kernel });
-    device = new HostDevice(kernel, vhost, tap);
+    device = new HostDevice(kernel, [vhost], tap);
   });
   afterEach(() => {
     vhost.close();
@@ -53,12 +53,12 @@ describe('host device', () => {
 
   it('leaves nothing to agree on to a program', () => {
     const program = programBackend({ transmit: () => {} });
-    const { agree, backendFeatures } = new HostDevice(kernel, vhost, program).lend();
+    const { agree, backendFeatures } = new HostDevice(kernel, [vhost], program).lend();
     assert.deepEqual([agree, backendFeatures], [undefined, 1n << 21n]);
     program.close();
   });
 
   it('takes no other backend', () => {
-    assert.throws(() => new HostDevice(kernel, vhost, remoteBackend()), { code: 'ERR_VHOST_OUT_OF_RANGE' });
+    assert.throws(() => new HostDevice(kernel, [vhost], remoteBackend()), { code: 'ERR_VHOST_OUT_OF_RANGE' });
   });
 });
