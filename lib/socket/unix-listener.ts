@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, linkSync, lstatSync, renameSync, unlinkSync } from 'node:fs';
 import { checkInteger } from '../errors/check.js';
 import { explain } from '../errors/hints.js';
 import { undo } from '../errors/undo.js';
@@ -120,14 +120,32 @@ export class UnixListener {
 
 /** Removes a socket that refuses connections, for nobody listens; whether it did. */
 function removeStale(kernel: Kernel, path: string): boolean {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket() || !isRefused(kernel, path)) return false;
+  // Another server may have replaced it since, whose socket must not go: what is there is looked at once more where
+  // nobody else finds it.
+  const aside = `${path}.${process.pid}`;
   try {
-    if (!lstatSync(path).isSocket()) return false;
+    renameSync(path, aside);
+  } catch (error) {
+    // The other server was faster, and is about to listen.
+    return isCode(error, 'ENOENT');
+  }
+  try {
+    if (isRefused(kernel, aside)) return true;
+    linkSync(aside, path);
+    return false;
+  } finally {
+    undo(() => unlinkSync(aside));
+  }
+}
+
+/** Whether nobody listens at a socket. */
+function isRefused(kernel: Kernel, path: string): boolean {
+  try {
     kernel.descriptor.close(kernel.passing.connect(path));
     return false;
   } catch (error) {
-    if (!isCode(error, 'ECONNREFUSED')) return false;
-    undo(() => unlinkSync(path));
-    return true;
+    return isCode(error, 'ECONNREFUSED');
   }
 }
 

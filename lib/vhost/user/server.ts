@@ -1,7 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { undo } from '../../errors/undo.js';
 import { hostKernel } from '../../kernel/host.js';
 import type { Kernel } from '../../kernel/kernel.js';
+import type { Message } from '../../socket/framing.js';
 import type { UnixConnection } from '../../socket/unix-connection.js';
 import { type ListenOptions, UnixListener } from '../../socket/unix-listener.js';
 import type { Awaitable } from '../vhost.js';
@@ -15,14 +17,14 @@ const RETRY = 100;
 export interface VhostUserServerOptions extends ListenOptions {
   /** The unix socket to listen at. */
   readonly path: string;
-  /** Gives each connection its device; a connection for which it throws is closed. */
+  /** Gives each connection its device, at its first request; a connection for which it throws is closed. */
   readonly device: () => Awaitable<VhostUserDevice>;
   /** The operating system; this host by default. */
   readonly kernel?: Kernel;
 }
 
 export interface VhostUserServerEvents {
-  /** A front-end connected. */
+  /** A front-end connected and has said something. */
   connect: [session: VhostUserSession];
   /** It is gone; with an error where it did not just leave. */
   disconnect: [session: VhostUserSession, error: unknown];
@@ -88,23 +90,31 @@ export class VhostUserServer extends EventEmitter<VhostUserServerEvents> {
   }
 
   async #serve(connection: UnixConnection): Promise<void> {
-    let session: VhostUserSession;
+    let first: Message | undefined;
+    let device: VhostUserDevice;
     try {
-      session = new VhostUserSession(this.#kernel, connection, await this.#device(), (request, error) =>
-        this.emit('refuse', session, request, error),
-      );
+      first = await connection.receive();
+      // Somebody looked whether anybody listens, as the next server that wants the socket does: no front-end.
+      if (first === undefined) return;
+      device = await this.#device();
     } catch (error) {
+      for (const fd of first?.fds ?? []) undo(() => this.#kernel.descriptor.close(fd));
       connection.close();
       this.emit('reject', error);
       return;
     }
-    this.emit('connect', session);
+    const session = new VhostUserSession(this.#kernel, connection, device, (request, error) =>
+      this.emit('refuse', session, request, error),
+    );
+    // The server may have been closed meanwhile; then the session ends at once, and gives the device back.
+    const { isOpen } = connection;
+    if (isOpen) this.emit('connect', session);
     let failure: unknown;
     try {
-      await session.run();
+      await session.run(first);
     } catch (error) {
       failure = error;
     }
-    this.emit('disconnect', session, failure);
+    if (isOpen) this.emit('disconnect', session, failure);
   }
 }

@@ -106,9 +106,13 @@ export class VhostUserSession {
     return [...this.#rings.keys()].filter((index) => this.#rings[index]!.running);
   }
 
-  /** Serves the connection to its end. Rejects with what ended it, where that was not the front-end's wish. */
-  async run(): Promise<void> {
+  /**
+   * Serves the connection to its end, from a message on that was received before. Rejects with what ended it, where that
+   * was not the front-end's wish.
+   */
+  async run(first?: Message): Promise<void> {
     try {
+      if (first !== undefined) await this.#serve(first);
       for await (const message of this.connection) await this.#serve(message);
     } finally {
       await this.#close();

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostKernel } from '../../../lib/kernel/host.js';
+import type { Kernel } from '../../../lib/kernel/kernel.js';
 import { UnixConnection } from '../../../lib/socket/unix-connection.js';
 import { UnixListener } from '../../../lib/socket/unix-listener.js';
 import { temporaryFolder } from '../../support/temporary-folder.js';
@@ -68,6 +69,32 @@ describe('unix listener', () => {
     assert.throws(() => UnixListener.listen(kernel, path, byteFraming), { code: 'EADDRINUSE' });
     assert.equal(statSync(path).size, 6);
     rmSync(path);
+  });
+
+  it('leaves a socket in its place that another server made there while this one looked', async () => {
+    kernel.descriptor.close(kernel.passing.listen(path, 0o600, 1));
+    let other: UnixListener | undefined;
+    const { connect } = kernel.passing;
+    const slow: Kernel = {
+      ...kernel,
+      passing: {
+        ...kernel.passing,
+        connect(at) {
+          try {
+            return connect(at);
+          } finally {
+            // Nobody listened, and now somebody does.
+            other ??= UnixListener.listen(kernel, path, byteFraming);
+          }
+        },
+      },
+    };
+    assert.throws(() => UnixListener.listen(slow, path, byteFraming), { code: 'EADDRINUSE' });
+    const peer = UnixConnection.connect(kernel, path, byteFraming);
+    (await other!.accept())!.close();
+    assert.deepEqual(readdirSync(folder.path), ['socket']);
+    peer.close();
+    other!.close();
   });
 
   it('gives the socket exactly the mode and the owner asked for', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostKernel } from '../../../lib/kernel/host.js';
@@ -84,13 +84,48 @@ describe('vhost-user server', () => {
     await using server = VhostUserServer.listen({ path, device, kernel });
     const well = await VhostUserClient.connect({ path, kernel });
     const hostile = UnixConnection.connect(kernel, path, replyFraming);
-    const gone = once(server, 'disconnect');
+    const rejected = once(server, 'reject');
     await hostile.send(new Uint8Array(64).fill(0xff));
-    assert.equal((await gone)[1].code, 'ERR_VHOST_PROTOCOL');
+    assert.equal((await rejected)[0].code, 'ERR_VHOST_PROTOCOL');
     assert.equal(await hostile.receive().catch(() => undefined), undefined);
     hostile.close();
     assert.equal(await well.getFeatures(), await well.getFeatures());
     well.close();
+  });
+
+  it('gives a device back that comes when the server is closed already', async () => {
+    let give: (device: VhostUserDevice) => void = () => {};
+    const asked = new EventEmitter();
+    const server = VhostUserServer.listen({
+      path,
+      kernel,
+      device: () => {
+        asked.emit('asked');
+        return new Promise((resolve) => {
+          give = resolve;
+        });
+      },
+    });
+    server.on('connect', ({ connection }) => assert.fail(`process ${connection.peer.pid} connected`));
+    const waiting = once(asked, 'asked');
+    const client = VhostUserClient.connect({ path, kernel });
+    await waiting;
+    const closing = server.close();
+    await assert.rejects(client, { code: LOST });
+    give(device());
+    await closing;
+    assert.equal(closed, 1);
+  });
+
+  it('takes nobody for a front-end who says nothing, such as another server that wants the socket', async () => {
+    await using server = VhostUserServer.listen({
+      path,
+      kernel,
+      device: () => assert.fail('a device is asked for'),
+    });
+    server.on('reject', (error) => assert.fail(String(error)));
+    assert.throws(() => VhostUserServer.listen({ path, device, kernel }), { code: 'EADDRINUSE' });
+    for (let i = 0; i < 5; i++) await turn();
   });
 
   it('is found again by a client whose server was started anew', async () => {
