@@ -71,6 +71,11 @@ export class HostDevice {
           agreeOffloads(this.#kernel, queues[0]!, agreedOffloads(features));
         },
       }),
+      // The interface keeps its own MTU, which the process may no longer change.
+      setMtu: (told) => {
+        const { mtu, name } = this.#backend.interface;
+        if (told > mtu) throw wrongValue('mtu', `at most ${mtu}, that of ${name}`, told);
+      },
       close: () => this.#return(),
     };
   }

@@ -51,6 +51,16 @@ describe('host device', () => {
     assert.notEqual(device.lend().backendFeatures! & (1n << 21n), 0n);
   });
 
+  it('takes no larger MTU than the interface has', () => {
+    const { setMtu } = device.lend();
+    setMtu!(1500);
+    setMtu!(68);
+    assert.throws(() => setMtu!(1501), {
+      code: 'ERR_VHOST_OUT_OF_RANGE',
+      message: /at most 1500, that of tap0/,
+    });
+  });
+
   it('leaves nothing to agree on to a program', () => {
     const program = programBackend({ transmit: () => {} });
     const { agree, backendFeatures } = new HostDevice(kernel, [vhost], program).lend();

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { bit } from '../../../lib/abi/bit.js';
+import { programBackend } from '../../../lib/backend/program.js';
 import { remoteBackend } from '../../../lib/backend/remote.js';
+import type { Region } from '../../../lib/memory/region.js';
 import { Nic } from '../../../lib/net/nic.js';
 import { UnixConnection } from '../../../lib/socket/unix-connection.js';
 import { VhostUserClient } from '../../../lib/vhost/user/client.js';
@@ -15,6 +17,7 @@ import {
   requestId,
   VHOST_USER_F_PROTOCOL_FEATURES,
 } from '../../../lib/vhost/user/protocol.js';
+import { WorkerVhost } from '../../../lib/vhost/worker/worker-vhost.js';
 import { FakeKernel } from '../../support/fake-kernel.js';
 import { ModelWorker } from '../../support/model-worker.js';
 import { numberedFrame } from '../../support/queue-on-model.js';
@@ -29,15 +32,18 @@ describe('vhost-user client: a Nic over it, over the server, over a device', () 
   let nic: Nic;
   const errors: Error[] = [];
 
-  async function open(): Promise<void> {
+  async function open(start: (kernel: FakeKernel) => SessionOnFake = startSession): Promise<void> {
     kernel = new FakeKernel();
     worker = new ModelWorker();
     kernel.attachDevice(worker);
-    served = startSession(kernel);
+    served = start(kernel);
     client = await VhostUserClient.over(served.frontEnd, '/run/nowhere', kernel);
     nic = await Nic.open({ vhost: client, backend: remoteBackend(), queueSize: 8, kernel });
     errors.length = 0;
     nic.on('error', (error) => errors.push(error));
+  }
+  async function idle(): Promise<void> {
+    for (let i = 0; i < 3; i++) await kernel.idle();
   }
   afterEach(async () => {
     await nic.close();
@@ -83,14 +89,35 @@ describe('vhost-user client: a Nic over it, over the server, over a device', () 
     assert.equal(worker.sent.length, 3);
   });
 
-  it('has the device mark the pages that it writes', async () => {
-    await open();
+  it('has the device mark the pages that it writes, and tell of them', async () => {
+    const program = programBackend({ transmit: () => {} });
+    await open((kernel) => {
+      const vhost = new WorkerVhost({ kernel });
+      return startSession(kernel, { pairs: [{ vhost, backendFd: program.fd }] }, [vhost]);
+    });
+    const marked = kernel.eventfd.create();
+    await client.setLogFd(marked);
     const log = await nic.startDirtyLog();
-    worker.receive(numberedFrame(0, 60));
-    await kernel.idle();
-    assert.ok(kernel.callNames.includes('vhost.setLogBase'));
+    const frame = numberedFrame(0, 60);
+    program.deliver(frame);
+    await idle();
+    assert.ok(kernel.eventfd.take(marked) > 0);
+    const pages = log.take();
+    // Those of the buffer that the frame came into, and of the ring that tells of it.
+    const [region] = nic.memory.regions as [Region];
+    const buffer = region.guestPhysicalAddress + Buffer.from(region.buffer).indexOf(frame);
+    for (const written of [buffer, Number(nic.rx.ring.addresses.log)])
+      assert.ok(
+        pages.some(({ guestPhysicalAddress: start, size }) => written >= start && written < start + size),
+        `0x${written.toString(16)} among ${JSON.stringify(pages)}`,
+      );
+    kernel.eventfd.take(marked);
     await nic.stopDirtyLog();
-    assert.deepEqual(log.take(), []);
+    program.deliver(numberedFrame(1, 60));
+    await idle();
+    assert.equal(kernel.eventfd.take(marked), 0);
+    kernel.descriptor.close(marked);
+    program.close();
   });
 
   it('tells of a back-end that is gone', async () => {

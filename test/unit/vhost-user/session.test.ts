@@ -265,6 +265,38 @@ describe('vhost-user session', () => {
     });
   });
 
+  it('hands the eventfd of the log over to the device', async () => {
+    await agree();
+    const fd = eventfd();
+    await ask.tell('SET_LOG_FD', undefined, [fd]);
+    const [, told] = kernel.calls.findLast(({ name }) => name === 'vhost.setLogFd')!.args;
+    assert.notEqual(told, fd);
+    assert.ok(
+      !kernel.openDescriptors().some((open) => open.fd === told),
+      'the device has it, not the server',
+    );
+    await assert.rejects(ask.tell('SET_LOG_FD', undefined), refusal);
+  });
+
+  it('has a device that can be told of an MTU agree to it, or not', async () => {
+    ask.close();
+    await served.ended;
+    const mtus: number[] = [];
+    start({
+      setMtu: (mtu) => {
+        if (mtu > 1500) throw new Error('too large');
+        mtus.push(mtu);
+      },
+    });
+    await agree();
+    const offered = await ask.ask('GET_PROTOCOL_FEATURES', undefined);
+    assert.ok((offered & protocolFeatureBits('NET_MTU')) !== 0n);
+    await ask.tell('NET_SET_MTU', 1500n);
+    await assert.rejects(ask.tell('NET_SET_MTU', 9000n), refusal);
+    await assert.rejects(ask.tell('NET_SET_MTU', 1n << 32n), refusal);
+    assert.deepEqual(mtus, [1500]);
+  });
+
   it('ends at what it cannot do where the front-end would not know', async () => {
     await ask.tell('SET_FEATURES', 1n << 62n);
     await assert.rejects(served.ended, { code: 'ERR_VHOST_OUT_OF_RANGE' });
