@@ -19,7 +19,9 @@ import { anyReply, anyRequest, hostileBytes } from './arbitrary-messages.js';
 const RUNS = runs(long ? 1_000_000 : 2_000);
 const HOSTILE = runs(long ? 10_000_000 : 2_000);
 
-describe('vhost-user protocol', () => {
+describe('vhost-user protocol', function () {
+  if (long) this.timeout(3_600_000);
+
   it('reads every request as it was written', () => {
     fc.assert(
       fc.property(anyRequest, fc.boolean(), ({ name, payload }, needReply) => {

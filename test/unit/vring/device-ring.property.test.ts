@@ -47,16 +47,16 @@ class HostileDriver {
       case 3:
         this.#describe(random.below(255), 256, random.below(3));
         break;
+      case 4:
+        ring.availableFlags = random.word();
+        ring.usedEvent = random.word();
+        break;
       case 5:
         new DataView(this.#notes).setUint32(
           4 * random.below(this.#notes.byteLength / 4),
           random.word(),
           true,
         );
-        break;
-      case 4:
-        ring.availableFlags = random.word();
-        ring.usedEvent = random.word();
         break;
       default:
         this.#describe(random.below(ring.size), ring.size);
