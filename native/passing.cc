@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "call.h"
+#include "control_message.h"
 #include "surfaces.h"
 
 namespace vhost_net {
@@ -132,21 +133,6 @@ napi_value Send(Call& call) {
   return call.Number(static_cast<double>(sent));
 }
 
-// The descriptors that came with a message.
-std::vector<Fd> Passed(msghdr* message) {
-  std::vector<Fd> fds;
-  for (cmsghdr* part = CMSG_FIRSTHDR(message); part != nullptr; part = CMSG_NXTHDR(message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
-      fds.emplace_back(fd);
-    }
-  }
-  return fds;
-}
-
 // recvmsg(2) with MSG_CMSG_CLOEXEC.
 napi_value Receive(Call& call) {
   int fd = -1;
@@ -164,7 +150,8 @@ napi_value Receive(Call& call) {
   const ssize_t size =
       UninterruptedBySignals([&] { return recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
   if (size == -1) return call.Refuse(errno, {"recvmsg"});
-  std::vector<Fd> passed = Passed(&message);
+  std::vector<Fd> passed;
+  for (const int received : PassedDescriptors(&message)) passed.emplace_back(received);
   // There was room for all that a message can carry: what is missing found no place in the
   // process's table. The rest is closed here.
   if ((message.msg_flags & MSG_CTRUNC) != 0) return call.Refuse(EMFILE, {"recvmsg", "SCM_RIGHTS"});

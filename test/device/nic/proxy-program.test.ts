@@ -19,7 +19,10 @@ import { once, overWorker } from '../../support/test-device.js';
 import { until, within } from '../../support/until.js';
 
 const FRAMES = 5000;
-const FILTER = fileURLToPath(new URL('../../../../examples/vhost-user/filter.mjs', import.meta.url));
+const example = (name: string): string =>
+  fileURLToPath(new URL(`../../../../examples/vhost-user/${name}.mjs`, import.meta.url));
+const FILTER = example('filter');
+const RELAY = example('relay');
 const program = (name: string): string => fileURLToPath(new URL(`./programs/${name}.js`, import.meta.url));
 
 describe('the proxy with a program', function () {
@@ -119,6 +122,73 @@ describe('the proxy with a program', function () {
           Buffer.from(even),
         ]);
         await until('it has said so', () => proxy!.said.includes(said));
+      }
+    }),
+  );
+
+  once(() =>
+    it('holds frames back, and completes them when it likes: a shaper', async () => {
+      const shaper = join(folder.path, 'shaper.mjs');
+      // Of each two, the second goes first.
+      writeFileSync(
+        shaper,
+        `let early;
+        export default ({ deliver }) => ({ transmit: (frame) => new Promise((done) => {
+          const pass = () => { deliver(frame); done(); };
+          if (early === undefined) early = pass;
+          else { pass(); setTimeout(early, 20); early = undefined; }
+        }) });`,
+      );
+      const near = await start(shaper);
+      const taken = take(near, 4);
+      const frames = [0, 1, 2, 3].map((n) => there.frame(n));
+      assert.equal((await near.submit(frames).completed).completed, 4);
+      const got = await within('all come back', taken);
+      assert.deepEqual(
+        got,
+        [1, 3, 0, 2].map((n) => Buffer.from(frames[n]!)),
+      );
+      assert.ok(near.stats().transmit.outOfOrder > 0);
+    }),
+  );
+
+  it('sends frames to two places: a mirror', async () => {
+    const mirror = join(folder.path, 'mirror.mjs');
+    writeFileSync(
+      mirror,
+      `export default ({ deliver, send }) => ({
+        transmit: (frame) => { deliver(frame); return send(frame); },
+      });`,
+    );
+    const [near, far] = await startBetween(mirror);
+    const taken = [near, far].map((nic) => take(nic, 64));
+    const frames = Array.from({ length: 64 }, (_, n) => there.frame(n));
+    assert.equal((await near.submit(frames).completed).completed, 64);
+    for (const got of await within('both have them', Promise.all(taken)))
+      assert.deepEqual(
+        got,
+        frames.map((frame) => Buffer.from(frame)),
+      );
+  });
+
+  once(() =>
+    it('gives a front-end the device of another process', async () => {
+      const [first, second] = [join(folder.path, 'remote'), socket];
+      const remote = await ServerProcess.proxy('--socket', first, '--program', program('echo'));
+      process.env.REMOTE = first;
+      try {
+        proxy = await ServerProcess.proxy('--socket', second, '--program', RELAY);
+        const near = await Nic.open({
+          vhost: await VhostUserClient.connect({ path: second }),
+          backend: remoteBackend(),
+        });
+        nics.push(near);
+        await run(new Flow(near, near, there, FRAMES, 128, back));
+        await near.close();
+      } finally {
+        delete process.env.REMOTE;
+        await proxy?.end();
+        await remote.end();
       }
     }),
   );
