@@ -25,6 +25,7 @@ export { type Loss, Nic, type NicStats, type ResumeOptions } from './net/nic.js'
 export type { NicOptions } from './net/nic-open.js';
 export { NicPair } from './net/nic-pair.js';
 export type { ProxyLine, ProxyProgram, ProxyProgramFactory } from './net/proxy-program.js';
+export type { DeviceKind } from './net/queue-pair.js';
 export type { LatencyStats, PairStats, QueueStats } from './net/queue-stats.js';
 export { ReceiveBatch } from './net/receive-batch.js';
 export { ReceiveQueue } from './net/receive-queue.js';

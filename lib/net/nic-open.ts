@@ -75,8 +75,8 @@ export interface NicOptions extends BackendOptions {
   readonly inOrder?: boolean;
   /**
    * The device, one for each pair, which becomes the `Nic`'s to close; the path of a device of the kernel's; or 'worker' for
-   * this program itself (`WorkerVhost`). The kernel's /dev/vhost-net by default. ERR_VHOST_UNSUPPORTED: it is a legacy
-   * device, which does not offer VIRTIO_F_VERSION_1.
+   * this program itself (`WorkerVhost`). By default the kernel's /dev/vhost-net, and this program where that does not exist:
+   * `Nic.device` tells which. ERR_VHOST_UNSUPPORTED: it is a legacy device, which does not offer VIRTIO_F_VERSION_1.
    */
   readonly vhost?: Vhost | readonly Vhost[] | string;
   /**
@@ -296,15 +296,25 @@ function devicesOf(
   vhost: NicOptions['vhost'],
   pairCount: number,
 ): { readonly given: readonly Vhost[]; open(pair: number): Vhost } {
+  if (vhost === undefined) return { given: [], open: () => defaultDevice(kernel) };
   if (vhost === 'worker') return { given: [], open: () => new WorkerVhost({ kernel }) };
-  if (vhost === undefined || typeof vhost === 'string')
-    return { given: [], open: () => KernelVhost.open({ kernel, ...(vhost && { path: vhost }) }) };
+  if (typeof vhost === 'string') return { given: [], open: () => KernelVhost.open({ kernel, path: vhost }) };
   if (typeof vhost !== 'object' || vhost === null)
     throw wrongType('vhost', "a path, 'worker', a Vhost or an array of these", vhost);
   const given: readonly Vhost[] = isArray(vhost) ? vhost : [vhost];
   if (given.length !== pairCount)
     throw wrongValue('vhost', `a device for each of the ${pairCount} queue pairs`, vhost);
   return { given, open: (pair) => given[pair]! };
+}
+
+/** The kernel's device, or, on a machine where no module has made one, this program. */
+function defaultDevice(kernel: Kernel): Vhost {
+  try {
+    return KernelVhost.open({ kernel });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return new WorkerVhost({ kernel });
+  }
 }
 
 /** `Array.isArray` does not tell a readonly array from what else it might be. */

@@ -31,7 +31,7 @@ import { type NicEvents, type NicOptions, type NicParts, openParts } from './nic
 import { NicPair } from './nic-pair.js';
 import type { PageLog } from './page-log.js';
 import { PairTraffic, QUEUES } from './pair-traffic.js';
-import type { QueuePair } from './queue-pair.js';
+import type { DeviceKind, QueuePair } from './queue-pair.js';
 import { type PairStats, pairStats } from './queue-stats.js';
 import type { ReceiveBatch } from './receive-batch.js';
 import type { ReceiveQueue } from './receive-queue.js';
@@ -244,6 +244,11 @@ export class Nic extends EventEmitter<NicEventMap> {
   /** The name of the interface. */
   get name(): string {
     return this.backend.interface.name;
+  }
+
+  /** What serves the queues: the kernel's vhost-net, this program (`WorkerVhost`), or another `Vhost` that was given. */
+  get device(): DeviceKind {
+    return this.#traffic[0]!.pair.device;
   }
 
   /** The feature bits agreed with the devices. */

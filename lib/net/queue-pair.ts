@@ -22,8 +22,10 @@ import type { FramePool } from '../memory/frame-pool.js';
 import type { Allocation, GuestMemory } from '../memory/guest-memory.js';
 import type { Region } from '../memory/region.js';
 import { Iotlb, type Translator } from '../vhost/iotlb.js';
+import { KernelVhost } from '../vhost/kernel-vhost.js';
 import type { KernelWorker } from '../vhost/kernel-worker.js';
 import type { Awaitable, Vhost } from '../vhost/vhost.js';
+import { WorkerVhost } from '../vhost/worker/worker-vhost.js';
 import { DriverRing, type RingAddresses } from '../vring/driver-ring.js';
 import { splitRingLayout } from '../vring/layout.js';
 import type { RingJournal } from '../vring/ring-journal.js';
@@ -40,6 +42,9 @@ const LOOK_INTERVAL = 5;
 const CHOSEN = bit(VIRTIO_F_ACCESS_PLATFORM) | bit(VIRTIO_F_IN_ORDER);
 /** Bytes that an invalidation of the whole address space has: one less than 2^64, which is no u64. */
 const EVERY_ADDRESS = 0xffff_ffff_ffff_ffffn;
+
+/** What serves the queues of a pair: the kernel's vhost-net, a `WorkerVhost`, or any other `Vhost`. */
+export type DeviceKind = 'kernel' | 'worker' | 'other';
 
 /** What a queue pair tells of: a call of the device on a queue, an error or a lie of it, an address that it may not reach. */
 export interface QueuePairEvents {
@@ -412,6 +417,12 @@ export class QueuePair {
       if (this.#inherits) queue.ring.leave();
       queue.settle();
     }
+  }
+
+  /** Who serves both queues. */
+  get device(): DeviceKind {
+    if (this.#vhost instanceof KernelVhost) return 'kernel';
+    return this.#vhost instanceof WorkerVhost ? 'worker' : 'other';
   }
 
   /** The kernel's worker that serves both queues, where one does and shows. */

@@ -153,6 +153,33 @@ describe('Nic.open', () => {
     kernel.assertNothingLeft();
   });
 
+  it('is served by this program where the machine has no device, and says so', async () => {
+    const kernel = new FakeKernel();
+    const { nic: served } = await openNic({}, kernel);
+    assert.equal(served.device, 'kernel');
+    await served.close();
+    kernel.failOn('vhost.open', 'ENOENT', { remaining: 2 });
+    const { nic } = await openNic({ tap: { name: 'tap0', queues: 2 }, queuePairs: 2 }, kernel);
+    assert.equal(nic.device, 'worker');
+    await nic.send(new Uint8Array(60).fill(7));
+    await nic.drain();
+    const tap = nic.backend.queues.flatMap((fd) => kernel.written(fd));
+    assert.deepEqual(
+      tap.map((frame) => [...frame.subarray(12)]),
+      [Array(60).fill(7)],
+    );
+    await nic.close();
+    kernel.assertNothingLeft();
+  });
+
+  for (const code of ['EACCES', 'ENODEV', 'EMFILE', 'ENXIO'])
+    it(`is served by nothing where the device is there and answers ${code}`, async () => {
+      const kernel = new FakeKernel();
+      kernel.failOn('vhost.open', code);
+      await assert.rejects(openNic({}, kernel), { code, path: '/dev/vhost-net' });
+      kernel.assertNothingLeft();
+    });
+
   it('closes a device that it was given, wherever it fails', async () => {
     for (const name of ['memory.create', 'tun.setIff', 'eventfd.create', 'vhost.setOwner']) {
       const kernel = new FakeKernel();

@@ -226,7 +226,7 @@ describe('Nic.open with a kernel that refuses', () => {
   it('tells what mends it where that is known', async () => {
     const kernel = new FakeKernel();
     kernel.failOn('vhost.open', 'ENOENT');
-    await assert.rejects(openNic({}, kernel), {
+    await assert.rejects(openNic({ vhost: '/dev/vhost-net' }, kernel), {
       code: 'ENOENT',
       hint: /modprobe vhost_net/,
       path: '/dev/vhost-net',
