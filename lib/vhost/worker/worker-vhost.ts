@@ -72,7 +72,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   /** Told when the memory changes. */
   readonly #holder: MemoryHolder = {
     setMemTable: (memory) => {
-      if (!this.#closed) this.setMemTable(memory);
+      if (!this.#closed) this.#useMemory(memory);
     },
   };
 
@@ -130,24 +130,7 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
   /** VHOST_SET_MEM_TABLE; refused as the kernel does, a queue that runs goes on with the new table. */
   setMemTable(memory: GuestMemory): void {
     this.#expectOwner('VHOST_SET_MEM_TABLE');
-    const table = memory.table();
-    this.#places.checkTable(table);
-    this.#places.table = table;
-    const device = this.#device;
-    device.map = new AddressMap(
-      memory.regions.map(({ guestPhysicalAddress, size, userAddress, buffer }) => ({
-        guestPhysicalAddress,
-        size,
-        userAddress,
-        buffer,
-        offset: 0,
-      })),
-    );
-    const before = device.memory;
-    device.memory = memory;
-    for (const queue of this.#queues) queue.move();
-    memory.hold(this.#holder);
-    if (before !== memory) before?.drop(this.#holder);
+    this.#useMemory(memory);
   }
 
   /** ERR_VHOST_UNSUPPORTED: the log is not told as a file. */
@@ -316,6 +299,27 @@ export class WorkerVhost extends EventEmitter<WorkerVhostEvents> implements Vhos
 
   async #stop(): Promise<void> {
     await Promise.all(this.#queues.map((queue) => queue.replace()));
+  }
+
+  #useMemory(memory: GuestMemory): void {
+    const table = memory.table();
+    this.#places.checkTable(table);
+    this.#places.table = table;
+    const device = this.#device;
+    device.map = new AddressMap(
+      memory.regions.map(({ guestPhysicalAddress, size, userAddress, buffer }) => ({
+        guestPhysicalAddress,
+        size,
+        userAddress,
+        buffer,
+        offset: 0,
+      })),
+    );
+    const before = device.memory;
+    device.memory = memory;
+    for (const queue of this.#queues) queue.move();
+    memory.hold(this.#holder);
+    if (before !== memory) before?.drop(this.#holder);
   }
 
   /** Lets go of all that it was told. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { ProgramBackend } from '../../../../lib/backend/program.js';
 import { settled, turn } from '../../../support/open-nic.js';
 import {
   HEADER,
@@ -16,13 +17,14 @@ const TX = 1;
 describe('WorkerVhost: frames that complete late', () => {
   let on: WorkerOnFake;
   let keeper: Keeper;
+  let program: ProgramBackend;
 
   async function start(features = VERSION_1, size = 8): Promise<void> {
     on = new WorkerOnFake(features, size);
     keeper = new Keeper();
-    const { fd } = on.program(keeper);
-    await on.vhost.setBackend(TX, fd);
-    await on.vhost.setBackend(RX, fd);
+    program = on.program(keeper);
+    await on.vhost.setBackend(TX, program.fd);
+    await on.vhost.setBackend(RX, program.fd);
   }
 
   /** Has every frame that the program holds or gets finished, while something is waited for. */
@@ -146,11 +148,19 @@ describe('WorkerVhost: frames that complete late', () => {
     on.send(0, 1);
     on.offer(64, 64);
     await on.idle();
+    program.deliver(Uint8Array.of(7));
     const reset = on.vhost.resetOwner();
+    assert.equal(program.deliver(Uint8Array.of(8)), false);
+    keeper.held[1]!.finish();
     assert.equal(await settled(reset), false);
-    for (const { finish } of keeper.held) finish();
+    assert.throws(() => on.memory.close(), { code: 'ERR_VHOST_IN_USE' });
+    // Memory that changes meanwhile is no harm.
+    await on.memory.hotRemove(await on.memory.hotAdd({ size: 4096 }));
+    keeper.held[0]!.finish();
     await reset;
-    assert.deepEqual([on.reap(TX), on.reap(RX)], [[0, 1], []]);
+    // What came before the reset was taken in no turn any more, and the buffers stay the driver's.
+    assert.deepEqual([on.reap(TX), on.reap(RX)], [[1, 0], []]);
+    on.memory.close();
     assert.throws(() => on.vhost.getVringBase(TX), { code: 'EPERM' });
   });
 
