@@ -9,6 +9,7 @@ export const DIFFERENCES = {
     kernel: 'accepted',
     worker: 'ERR_VHOST_UNSUPPORTED VHOST_SET_LOG_BASE',
   },
+  VIRTIO_F_IN_ORDER: { kernel: 'lacking', worker: 'offered' },
   VIRTIO_F_ACCESS_PLATFORM: { kernel: 'offered', worker: 'lacking' },
 } as const satisfies Record<string, { readonly kernel: string; readonly worker: string }>;
 

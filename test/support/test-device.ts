@@ -1,4 +1,4 @@
-import { KernelVhost, type NicOptions, type Vhost, WorkerVhost } from '../../lib/index.js';
+import { KernelVhost, type NicOptions, WorkerVhost } from '../../lib/index.js';
 
 /** Whether the tests of Nics run over this package's own device: VHOST_TEST_DEVICE=worker. */
 export const overWorker = process.env.VHOST_TEST_DEVICE === 'worker';
@@ -7,7 +7,7 @@ export const overWorker = process.env.VHOST_TEST_DEVICE === 'worker';
 export const testDevice: Pick<NicOptions, 'vhost'> = overWorker ? { vhost: 'worker' } : {};
 
 /** A device without an owner. */
-export function openVhost(): Vhost {
+export function openVhost(): KernelVhost | WorkerVhost {
   return overWorker ? new WorkerVhost() : KernelVhost.open();
 }
 

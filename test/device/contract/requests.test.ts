@@ -12,6 +12,7 @@ const VERSION_1 = 1n << 32n;
 const LOG_ALL = 1n << 26n;
 const CSUM = 1n;
 const ACCESS_PLATFORM = 1n << 33n;
+const IN_ORDER = 1n << 35n;
 
 let namespace: Namespace;
 
@@ -63,6 +64,7 @@ const SEQUENCES: Record<string, readonly Step[]> = {
       const features = await vhost.getFeatures();
       const offered = (bit: bigint): string => ((features & bit) === 0n ? 'lacking' : 'offered');
       assert.equal(offered(ACCESS_PLATFORM), differs('VIRTIO_F_ACCESS_PLATFORM'));
+      assert.equal(offered(IN_ORDER), differs('VIRTIO_F_IN_ORDER'));
       const common = [15n, 24n, 26n, 27n, 28n, 29n, 32n].map((n) => offered(1n << n));
       assert.deepEqual(new Set(common), new Set(['offered']));
     }),
