@@ -7,12 +7,10 @@ import { KernelVhost } from '../../vhost/kernel-vhost.js';
 import { VhostUserServer } from '../../vhost/user/server.js';
 import { WorkerVhost } from '../../vhost/worker/worker-vhost.js';
 import type { Command } from '../command.js';
+import { doublings, type Say } from './doublings.js';
 import { becomeUser } from './identity.js';
 import { ProgramLine } from './program-line.js';
 import { proxySettings } from './settings.js';
-
-/** Tells a person what happens. */
-type Say = (text: string) => void;
 
 export const proxy: Command = {
   help: `Usage: vhost-net proxy --socket PATH (--tap NAME | --macvtap NAME) [OPTION…]
@@ -107,7 +105,11 @@ With a program, every frame goes through a function of yours, to a tap, a macvta
 /** This process as the device. */
 function worker(say: Say): WorkerVhost {
   const vhost = new WorkerVhost();
-  vhost.on('fault', ({ queue, reason }) => say(`queue ${queue} stands still: ${reason}`));
+  const sayOf = doublings(say);
+  vhost.on('fault', ({ queue, reason, error }) => {
+    const cause = error instanceof Error ? `: ${error.message}` : '';
+    sayOf(`queue ${queue} stands still: ${reason}${cause}`);
+  });
   return vhost;
 }
 
