@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { KernelVhost } from '../../../lib/index.js';
 import {
   BUFFERS,
   ContractDevice,
@@ -10,10 +11,11 @@ import {
   WRITE,
 } from '../../support/contract-device.js';
 import { Namespace } from '../../support/device-namespace.js';
+import { differs } from '../../support/differences.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
+import { overWorker } from '../../support/test-device.js';
 
 const LOG_ALL = 1n << 26n;
-const NET_HEADER = 1n << 27n;
 const LOG = 40 * PAGE;
 const frames = new NumberedFrames(600, 'a', 'b');
 const back = new NumberedFrames(600, 'b', 'a');
@@ -78,25 +80,6 @@ describe('contract of a Vhost: what changes while it runs', function () {
     assert.deepEqual(marked(), [TX]);
   });
 
-  it('takes off and puts before each frame a header that the backend knows nothing of, where that is agreed', async () => {
-    await device.start(VERSION_1 | NET_HEADER);
-    const { region } = device;
-    // The tap has its own header, behind.
-    device.fill(frames.frame(3), BUFFERS + HEADER);
-    region.bytes.fill(0xff, BUFFERS, BUFFERS + HEADER);
-    device.describe(TX, { 0: { at: BUFFERS, length: HEADER + FRAME } });
-    device.offer(TX, [0]);
-    await expectSent(3);
-    await device.outcome(TX, 1);
-    region.bytes.fill(0xff, BUFFERS);
-    device.describe(RX, { 0: { at: BUFFERS, length: 2048, flags: WRITE } });
-    device.offer(RX, [0]);
-    device.arrive(back.frame(4));
-    assert.deepEqual((await device.outcome(RX, 1)).used, [[0, HEADER + FRAME]]);
-    assert.deepEqual([...region.bytes.subarray(BUFFERS, BUFFERS + 10)], Array(10).fill(0));
-    back.check(4, region.bytes, BUFFERS + 2 * HEADER, back.length);
-  });
-
   it('goes on where it is told of the backend that it has', async () => {
     await device.start();
     device.fill(frames.frame(5));
@@ -130,13 +113,16 @@ describe('contract of a Vhost: what changes while it runs', function () {
     assert.deepEqual(await device.outcome(TX, 1), { used: [[0, 0]], failed: false, base: 1 });
   });
 
-  it('gives heads back and tells an error when the tap is deleted', async () => {
-    await device.start();
-    device.fill(frames.frame(7));
-    device.describe(TX, { 0: { at: BUFFERS, length: FRAME } });
-    namespace.ip('link', 'delete', 'near');
-    device.offer(TX, [0, 0]);
-    const { used, base, failed } = await device.outcome(TX, 2, true);
-    assert.deepEqual([used.length, base, failed], [2, 2, true]);
-  });
+  // Sent without being copied, frames of this length come back from the kernel too.
+  if (overWorker || !KernelVhost.capabilities().zeroCopy)
+    it('tells an error when the tap is deleted, and gives heads back or loses them', async () => {
+      await device.start();
+      device.fill(frames.frame(7));
+      device.describe(TX, { 0: { at: BUFFERS, length: FRAME } });
+      namespace.ip('link', 'delete', 'near');
+      device.offer(TX, [0, 0]);
+      const lost = differs('heads of frames to a tap that was deleted') === 'lost';
+      const { used, base } = await device.outcome(TX, lost ? 0 : 2, true);
+      assert.deepEqual([used.length, base], [lost ? 0 : 2, 2]);
+    });
 });

@@ -108,16 +108,26 @@ const SEQUENCES: Record<string, readonly Step[]> = {
     refused('EINVAL VHOST_SET_VRING_ADDR 1', (device) => move(device, { usedRing: 2n })),
     refused('EINVAL VHOST_SET_VRING_ADDR 1', (device) => move(device, { log: 2n }, 1)),
     refused('EOPNOTSUPP VHOST_SET_VRING_ADDR 1', (device) => move(device, {}, 2)),
-    refused('ERR_VHOST_OUT_OF_RANGE', (device) => move(device, { descriptorTable: 8n })),
-    refused('ERR_VHOST_OUT_OF_RANGE', (device) => move(device, { availableRing: 1n << 20n })),
-    refused('ERR_VHOST_OUT_OF_RANGE', (device) => move(device, { usedRing: -(1n << 20n) })),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_SET_VRING_ADDR 1', (device) =>
+      move(device, { descriptorTable: 8n }),
+    ),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_SET_VRING_ADDR 1', (device) =>
+      move(device, { availableRing: 1n << 20n }),
+    ),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_SET_VRING_ADDR 1', (device) =>
+      move(device, { usedRing: -(1n << 20n) }),
+    ),
     taken((device) => move(device, {})),
   ],
   'memory has regions of some size that do not overlap, and holds the rings that run': [
     taken((device) => device.setUp()),
-    refused('ERR_VHOST_OUT_OF_RANGE', (device) => device.vhost.setMemTable(overlapping(device))),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_SET_MEM_TABLE', (device) =>
+      device.vhost.setMemTable(overlapping(device)),
+    ),
     taken((device) => run(device, TX)),
-    refused('ERR_VHOST_OUT_OF_RANGE', ({ vhost }) => vhost.setMemTable(new GuestMemory(hostKernel()))),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_SET_MEM_TABLE 1', ({ vhost }) =>
+      vhost.setMemTable(new GuestMemory(hostKernel())),
+    ),
     taken(({ vhost, memory }) => vhost.setMemTable(memory)),
   ],
   'events are eventfds, or none': [
@@ -163,7 +173,7 @@ const SEQUENCES: Record<string, readonly Step[]> = {
   'a ring that grew out of the memory does not start': [
     taken((device) => device.setUp()),
     taken(({ vhost }) => vhost.setVringNum(TX, 32_768)),
-    refused('ERR_VHOST_OUT_OF_RANGE', (device) => run(device, TX)),
+    refused('ERR_VHOST_OUT_OF_RANGE VHOST_NET_SET_BACKEND 1', (device) => run(device, TX)),
   ],
 };
 
