@@ -7,6 +7,7 @@ export { openPacketSocket, type PacketSocketOptions } from './backend/packet-soc
 export { type FrameProgram, ProgramBackend, type ProgramOptions, programBackend } from './backend/program.js';
 export { type RemoteOptions, remoteBackend } from './backend/remote.js';
 export { openTap, type TapOptions } from './backend/tap.js';
+export type { ReadyOptions } from './completion/calls.js';
 export { DirtyLog, type PageRange } from './completion/dirty-log.js';
 export { Ledger } from './completion/ledger.js';
 export { FrameStatus, Submission, type SubmissionResult } from './completion/submission.js';

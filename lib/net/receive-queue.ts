@@ -1,7 +1,6 @@
 import type { BusyPoll } from '../completion/busy-poll.js';
-import { Calls } from '../completion/calls.js';
+import { Calls, type ReadyOptions } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
-import type { WaitOptions } from '../completion/waiters.js';
 import { wrongValue } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import { type FramePool, freeFrame, handFrame, takeBuffer, takeOverFrames } from '../memory/frame-pool.js';
@@ -170,7 +169,7 @@ export class ReceiveQueue {
    * Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. Rejects while
    * the queue is stopped, with what stopped it: ERR_VHOST_RING_CORRUPT, ERR_VHOST_CLOSED, …
    */
-  ready(options?: WaitOptions): Promise<void> {
+  ready(options?: ReadyOptions): Promise<void> {
     return this.calls.ready(options);
   }
 

@@ -1,19 +1,19 @@
 import { VHOST_NET_VQ_RX } from '../abi/vhost-net.js';
 import type { Budget } from '../completion/budget.js';
-import type { CallingRing, Calls } from '../completion/calls.js';
-import { checkWaitOptions, type WaitOptions } from '../completion/waiters.js';
+import type { CallingRing, Calls, ReadyOptions } from '../completion/calls.js';
+import { checkWaitOptions } from '../completion/waiters.js';
 import { checkInteger } from '../errors/check.js';
 import { VhostError } from '../errors/errors.js';
 import type { DriverRing } from '../vring/driver-ring.js';
 import { ReceiveBatch } from './receive-batch.js';
 import type { ReceiveQueue } from './receive-queue.js';
 
-export interface ReceiveOptions extends WaitOptions {
+export interface ReceiveOptions extends ReadyOptions {
   /** The most receive buffers that one batch takes; 64 by default. */
   readonly limit?: number;
 }
 
-const receiveOptions = ['limit', 'signal'] as const;
+const receiveOptions = ['limit', 'within', 'signal'] as const;
 
 /** The friendly tier of reception on one queue: what an iteration takes, and why it takes no more. */
 export class Receiver {
@@ -85,7 +85,7 @@ export async function* receiveFrom(
   options: ReceiveOptions = {},
 ): AsyncGenerator<ReceiveBatch, void, void> {
   checkWaitOptions(options, receiveOptions);
-  const { signal, limit: most = 64 } = options;
+  const { signal, limit: most = 64, within } = options;
   const limit = checkInteger('limit', most, 1, 2 ** 16);
   throwWhereAllStopped(receivers);
   if (receivers.some(({ receiving }) => receiving))
@@ -121,7 +121,7 @@ export async function* receiveFrom(
       }
       throwWhereAllStopped(receivers);
       try {
-        await calls.ready({ signal });
+        await calls.ready({ signal, within });
       } catch (error) {
         // The queue stopped, of which the next turn makes what is right.
         if (!receivers.some(({ refusal }) => refusal === error)) throw error;
@@ -161,5 +161,9 @@ export class ReceivingRings implements CallingRing {
     for (const { refusal, ring } of this.#receivers)
       if (refusal === undefined && ring.enableCalls()) due = true;
     return due;
+  }
+
+  disableCalls(): void {
+    for (const { refusal, ring } of this.#receivers) if (refusal === undefined) ring.disableCalls();
   }
 }

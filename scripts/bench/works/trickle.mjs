@@ -14,7 +14,7 @@ export function trickle() {
     less: true,
     entries: [
       { name: 'ring', ours: true, command: (tap) => ours('receive-paced', tap) },
-      { name: 'friendly', ours: true, command: (tap) => ours('receive-batches', tap) },
+      { name: 'friendly', ours: true, command: (tap) => ours('receive-paced-batches', tap) },
       { name: 'testpmd rxonly', command: (tap) => testpmd('rxonly', [tap]), ready: TESTPMD_READY, goal: 0.2 },
     ],
     measure: async (contender, seconds) => {

@@ -4,7 +4,7 @@ import { Calls } from '../../../lib/completion/calls.js';
 import type { DriverRing } from '../../../lib/vring/driver-ring.js';
 import type { ModelDevice } from '../../support/model-device.js';
 import { attachModel, makeRing } from '../../support/ring-and-model.js';
-import { turn } from '../../support/until.js';
+import { turn, until, within } from '../../support/until.js';
 
 describe('Calls', () => {
   let ring: DriverRing;
@@ -54,27 +54,18 @@ describe('Calls', () => {
     assert.equal(use(), false, 'the device is still not asked to call');
   });
 
-  it('lets the loop turn however often looking is enough', async () => {
-    const calls = new Calls(ring, new BusyPoll(1000));
+  it('lets the loop turn where nobody had to sleep for ten milliseconds, and not before', async () => {
+    let now = 0;
+    const calls = new Calls(ring, new BusyPoll(1000), () => now);
     use();
     let turned = false;
     setImmediate(() => {
       turned = true;
     });
-    let rounds = 0;
-    for (; !turned && rounds < 1000; rounds++) await calls.ready();
-    assert.ok(turned, 'the loop had its turn');
-  });
-
-  it('and however often the ring had something when it asked', async () => {
-    const calls = new Calls(ring);
-    use();
-    let turned = false;
-    setImmediate(() => {
-      turned = true;
-    });
-    let rounds = 0;
-    for (; !turned && rounds < 1000; rounds++) await calls.ready();
+    for (let round = 0; round < 1000; round++) await calls.ready();
+    assert.ok(!turned, 'no time has passed');
+    now += 10;
+    await calls.ready();
     assert.ok(turned, 'the loop had its turn');
   });
 
@@ -94,6 +85,61 @@ describe('Calls', () => {
     calls.resume();
     use();
     await calls.ready();
+  });
+
+  describe('within a time', () => {
+    let calls: Calls;
+    let asked: number;
+
+    beforeEach(async () => {
+      asked = 0;
+      calls = new Calls({
+        get reapable() {
+          return ring.reapable;
+        },
+        corruption: undefined,
+        enableCalls() {
+          asked++;
+          return ring.enableCalls();
+        },
+        disableCalls: () => ring.disableCalls(),
+      });
+      const first = calls.ready({ within: 1 });
+      assert.equal(use(), true, 'what ends a silence is told at once');
+      calls.wake();
+      await first;
+      ring.reap();
+      ring.post(0, ring.region.guestPhysicalAddress, 64, false);
+      ring.publish();
+    });
+
+    it('asks for no call while what comes may wait for more', async () => {
+      asked = 0;
+      const second = calls.ready({ within: 1 });
+      assert.equal(use(), false);
+      await within('the time is over', second);
+      assert.equal(asked, 0);
+    });
+
+    it('sleeps until the call once nothing came', async () => {
+      asked = 0;
+      const second = calls.ready({ within: 1 });
+      await until('it asks for a call', () => asked > 0);
+      assert.equal(use(), true);
+      calls.wake();
+      await second;
+    });
+
+    it('ends where the queue stops, and at an abort', async () => {
+      const stopped = calls.ready({ within: 2 ** 30 });
+      calls.fail(new Error('stopped'));
+      await assert.rejects(stopped, /stopped/);
+      const controller = new AbortController();
+      const aborted = calls.ready({ within: 2 ** 30, signal: controller.signal });
+      controller.abort(new Error('enough'));
+      await assert.rejects(aborted, /enough/);
+      assert.equal(calls.size, 0);
+    });
   });
 
   it('looks and asks for nothing where the signal has aborted', async () => {

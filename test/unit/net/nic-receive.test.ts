@@ -63,6 +63,24 @@ describe('Nic.receive', () => {
     assert.equal(nic.stats().receive.wakeups > 0, true);
   });
 
+  it('lets frames wait for more, but for the one that ends a silence', async () => {
+    await open();
+    const batches: number[] = [];
+    const receiving = (async () => {
+      for await (const batch of nic.receive({ within: 2 ** 30 })) batches.push(batch.length);
+    })();
+    await turn();
+    for (const frame of frames(3)) {
+      worker.receive(frame);
+      await turn();
+      await turn();
+      assert.deepEqual(batches, [1]);
+    }
+    assert.equal(nic.stats().receive.calls, 1);
+    await nic.close();
+    await receiving;
+  });
+
   it('gives frames of several buffers whole, with their header', async () => {
     await open({ bufferSize: 128, queueSize: 16 });
     worker.receive(numberedFrame(1, 500), numberedFrame(2, 60));
