@@ -9,7 +9,7 @@ export class BusyPoll {
   readonly #longest: number;
   readonly #clock: () => number;
   #pays = true;
-  #sleptAt = 0;
+  #sleptAt: number | undefined;
 
   /** `microseconds` that it looks at most, 0 for none. `clock`: milliseconds, monotonic. */
   constructor(microseconds = 0, clock: () => number = performance.now.bind(performance)) {
@@ -29,8 +29,10 @@ export class BusyPoll {
     return false;
   }
 
-  /** The sleep that a vain `look` began is over. */
+  /** The sleep that a vain `look` began is over, if one did. */
   woke(): void {
-    if (this.#longest > 0) this.#pays = this.#clock() - this.#sleptAt < this.#longest;
+    if (this.#sleptAt === undefined) return;
+    this.#pays = this.#clock() - this.#sleptAt < this.#longest;
+    this.#sleptAt = undefined;
   }
 }

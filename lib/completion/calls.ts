@@ -57,8 +57,7 @@ export class Calls extends Waiters {
       await this.#rest(within, wait);
       slept = true;
     }
-    this.#lively = this.#ring.reapable > 0;
-    if (!this.#lively && !this.#busyPoll.look(this.#ring)) {
+    if (!this.look()) {
       for (; !this.#ring.enableCalls(); slept = true) {
         this.#check();
         await this.wait(wait);
@@ -69,6 +68,16 @@ export class Calls extends Waiters {
     if (!slept && this.#clock() - this.#turnedAt < LONGEST_STREAK) return;
     if (!slept) await new Promise((resolve) => setImmediate(resolve));
     this.#turnedAt = this.#clock();
+  }
+
+  /** Whether there is something to reap now, or so soon that looking for it pays. Asks for nothing and gives the loop no turn. */
+  look(): boolean {
+    return this.#ring.reapable > 0 || this.#busyPoll.look(this.#ring);
+  }
+
+  override wake(): void {
+    this.#busyPoll.woke();
+    super.wake();
   }
 
   /** Ends every wait with an error, and refuses others until `resume`. */

@@ -50,7 +50,7 @@ export class NicPair {
 
   /** Sends one frame, as `Nic.send`. */
   async send(frame: Uint8Array, options?: SendOptions): Promise<void> {
-    await this.submit([frame], options).accepted;
+    await this.#traffic.toSend.send(frame, options);
   }
 
   /** Sends one frame if there is room now. */

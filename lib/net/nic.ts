@@ -285,7 +285,7 @@ export class Nic extends EventEmitter<NicEventMap> {
    * ERR_VHOST_CLOSED, or why the queue stopped: nothing was posted. The signal's reason: it was aborted before.
    */
   async send(frame: Uint8Array, options?: SendOptions): Promise<void> {
-    await this.#senderOf(frame).submit([frame], options).accepted;
+    await this.#senderOf(frame).send(frame, options);
   }
 
   /** Sends one Ethernet frame if there is room now; false where there is none. Throws as `send` rejects. */

@@ -55,14 +55,16 @@ export class Sender {
   }
 
   trySend(frame: Uint8Array, header?: NetHeader): boolean {
-    this.#usable();
-    if (!(frame instanceof Uint8Array)) throw wrongType('frame', 'a Uint8Array', frame);
-    if (this.#waiting !== undefined || this.#post(frame, header) === -1) {
-      this.fullWaits++;
-      return false;
-    }
-    this.#flush();
-    return true;
+    const sent = this.#sendNow(frame, header);
+    if (!sent) this.fullWaits++;
+    return sent;
+  }
+
+  /** Resolves once the frame is posted; nothing is to be waited for where there is room. */
+  send(frame: Uint8Array, options: SendOptions = noOptions): Promise<void> | undefined {
+    if (options !== noOptions) checkWaitOptions(options, sendOptions);
+    options.signal?.throwIfAborted();
+    return this.#sendNow(frame, options.header) ? undefined : this.submit([frame], options).accepted;
   }
 
   submit(frames: readonly Uint8Array[], options: SendOptions = noOptions): Submission {
@@ -82,7 +84,10 @@ export class Sender {
       );
     const submission = new Submission(frames.length);
     this.#waiting = { submission, frames, header };
-    const refusal = this.makeRoom();
+    let refusal = this.makeRoom();
+    // A call that wakes the loop costs more than a look, where looking pays.
+    while (this.#waiting !== undefined && this.#queue.calls.look() && this.#take() > 0)
+      refusal = this.makeRoom();
     if (refusal !== undefined && submission.posted === 0) throw refusal;
     if (this.#waiting === undefined) return submission;
     this.fullWaits++;
@@ -197,6 +202,14 @@ export class Sender {
     budget.spend(count, queue.bytes);
     if (budget.left === 0) this.#round ??= setImmediate(this.#beginRound);
     return count;
+  }
+
+  #sendNow(frame: Uint8Array, header: NetHeader | undefined): boolean {
+    this.#usable();
+    if (!(frame instanceof Uint8Array)) throw wrongType('frame', 'a Uint8Array', frame);
+    if (this.#waiting !== undefined || this.#post(frame, header) === -1) return false;
+    this.#flush();
+    return true;
   }
 
   get #drained(): boolean {

@@ -2,7 +2,7 @@ import { VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import type { BusyPoll } from '../completion/busy-poll.js';
 import { Calls } from '../completion/calls.js';
 import type { Ledger } from '../completion/ledger.js';
-import type { WaitOptions } from '../completion/waiters.js';
+import { checkWaitOptions, type WaitOptions } from '../completion/waiters.js';
 import { VhostError, VhostRangeError } from '../errors/errors.js';
 import { type FramePool, freeFrame, handFrame, takeOverFrames } from '../memory/frame-pool.js';
 import type { DriverRing } from '../vring/driver-ring.js';
@@ -132,8 +132,9 @@ export class TransmitQueue {
    * Resolves when there is something to reap: looks for it while that pays, then asks for a call and sleeps. Rejects while
    * the queue is stopped, with what stopped it: ERR_VHOST_RING_CORRUPT, ERR_VHOST_CLOSED, …
    */
-  ready(options?: WaitOptions): Promise<void> {
-    return this.calls.ready(options);
+  async ready(options: WaitOptions = {}): Promise<void> {
+    checkWaitOptions(options);
+    await this.calls.ready(options);
   }
 
   /**

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { BusyPoll } from '../../lib/completion/busy-poll.js';
 import { Ledger } from '../../lib/completion/ledger.js';
 import type { VhostError } from '../../lib/errors/errors.js';
 import { FramePool } from '../../lib/memory/frame-pool.js';
@@ -131,13 +132,21 @@ export class TransmitOnModel {
       readonly maxFrames?: number;
       readonly maxBytes?: number;
       readonly corrupted?: (error: VhostError) => void;
+      readonly busyPoll?: BusyPoll;
     } = {},
   ) {
-    const { entries = 0, mtu = 1500, maxFrames = 2 ** 31, maxBytes = 2 ** 40, corrupted } = options;
+    const { entries = 0, mtu = 1500, maxFrames = 2 ** 31, maxBytes = 2 ** 40, corrupted, busyPoll } = options;
     this.entries = entries;
     const parts = makeParts(options, 1, entries);
-    const told = corrupted && { corrupted };
-    this.queue = new TransmitQueue({ ...parts, ...told, kick: () => this.kicks++, mtu, maxFrames, maxBytes });
+    const chosen = { ...(corrupted && { corrupted }), ...(busyPoll && { busyPoll }) };
+    this.queue = new TransmitQueue({
+      ...parts,
+      ...chosen,
+      kick: () => this.kicks++,
+      mtu,
+      maxFrames,
+      maxBytes,
+    });
     this.#eventIdx = options.eventIdx ?? false;
     this.device = attachModel(parts.ring, this.#eventIdx);
   }

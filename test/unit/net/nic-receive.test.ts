@@ -244,7 +244,7 @@ describe('Nic.receive', () => {
     await open();
     await assert.rejects(nic.receive({ max: 7 } as never).next(), {
       code: 'ERR_VHOST_INVALID_ARGUMENT',
-      message: /^options must be made of the options limit, signal; received/,
+      message: /^options must be made of the options limit, within, signal; received/,
     });
     await assert.rejects(nic.receive({ signal: 7 as never }).next(), {
       message: /^signal must be an AbortSignal/,
