@@ -94,7 +94,7 @@ export class PairTraffic {
   /** Starts both queues on the pair's own queue of a backend, with whatever is posted already. */
   async attach(backend: Backend): Promise<void> {
     const { pair } = this;
-    await this.#telling(pair.carryHeader(backend.headerSize));
+    await this.#telling(pair.prepare(backend));
     const { mtu } = backend.interface;
     const headed = backend.headerSize > 0;
     pair.transmit.checkCarries(mtu, headed);

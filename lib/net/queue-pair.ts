@@ -11,7 +11,7 @@ import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../abi/vhost-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1 } from '../abi/virtio-config.js';
 import { VIRTIO_NET_F_MRG_RXBUF } from '../abi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_DESC_SIZE } from '../abi/virtio-ring.js';
-import type { LinkState } from '../backend/backend.js';
+import type { Backend, LinkState } from '../backend/backend.js';
 import { BusyPoll } from '../completion/busy-poll.js';
 import type { DirtyLog } from '../completion/dirty-log.js';
 import { Ledger } from '../completion/ledger.js';
@@ -92,6 +92,13 @@ export interface QueuePairOptions {
   readonly teardown: Teardown;
 }
 
+/** The eventfds of a pair, by queue. */
+interface QueueEventfds {
+  readonly kicks: readonly number[];
+  readonly calls: readonly number[];
+  readonly errors: readonly number[];
+}
+
 /** The journal of each ring of a pair. */
 export interface RingJournals {
   readonly receive: RingJournal;
@@ -119,33 +126,35 @@ export class QueuePair {
   readonly #vhost: Vhost;
   /** Has the device's addresses translated, where VIRTIO_F_ACCESS_PLATFORM is agreed. */
   readonly iotlb: Iotlb | undefined;
-  readonly #kernel: Kernel;
-  readonly #events: QueuePairEvents;
-  readonly #kicks: readonly number[];
+  readonly #options: QueuePairOptions;
+  readonly #eventfds: QueueEventfds;
   readonly #pollers: Poller[] = [];
   readonly #attached = [false, false];
   readonly #linkStates: (LinkState | undefined)[] = [undefined, undefined];
   #features: bigint;
-  #logging = false;
+  #log: DirtyLog | undefined;
+  /** How the device sent over the backend before. */
+  #sentIn: LinkState | undefined;
+  /** The device was reset and is not set up again yet. */
+  #reset = false;
   #lostBuffers = 0;
   /** What was taken over is still another's, should this opening fail. */
   #inherits = false;
 
   private constructor(
-    { kernel, events }: QueuePairOptions,
+    options: QueuePairOptions,
     vhost: Vhost,
     features: bigint,
     iotlb: Iotlb | undefined,
-    kicks: readonly number[],
+    eventfds: QueueEventfds,
     receive: ReceiveQueue,
     transmit: TransmitQueue,
   ) {
-    this.#kernel = kernel;
-    this.#events = events;
+    this.#options = options;
     this.#vhost = vhost;
     this.#features = features;
     this.iotlb = iotlb;
-    this.#kicks = kicks;
+    this.#eventfds = eventfds;
     this.receive = receive;
     this.transmit = transmit;
   }
@@ -164,6 +173,7 @@ export class QueuePair {
     const kicks = eventfds();
     const calls = eventfds();
     const errors = eventfds();
+    const all = { kicks, calls, errors };
     const shares: Allocation[] = [];
     teardown.add(() => {
       for (const share of shares) share.free();
@@ -173,8 +183,7 @@ export class QueuePair {
     teardown.add(() => pair?.settle());
     const vhost = await options.openVhost();
     teardown.add(() => vhost.close());
-    if (options.worker !== undefined) await chooseWorker(vhost, options.worker);
-    await vhost.setOwner();
+    await own(vhost, options.worker);
     const { translator, inOrder } = options;
     const chosen =
       (translator === undefined ? 0n : bit(VIRTIO_F_ACCESS_PLATFORM)) |
@@ -223,20 +232,12 @@ export class QueuePair {
         journals?.transmit,
       ),
     ] as const;
-    for (const [queue, ring] of rings.entries()) {
-      await vhost.setVringNum(queue, ring.size);
-      await vhost.setVringAddr(queue, { ...seenBy(iotlb, ring), flags: 0 });
-      await vhost.setVringKick(queue, kicks[queue]!);
-      await vhost.setVringCall(queue, calls[queue]!);
-      await vhost.setVringErr(queue, errors[queue]!);
-      if (busyPoll.device > 0) await vhost.setVringBusyloopTimeout(queue, busyPoll.device);
-    }
     const made = new QueuePair(
       options,
       vhost,
       features,
       iotlb,
-      kicks,
+      all,
       new ReceiveQueue({
         ring: rings[VHOST_NET_VQ_RX],
         ledger: ringTierLedger(options.receiveSize),
@@ -260,6 +261,7 @@ export class QueuePair {
         corrupted: (error) => events.corrupted(VHOST_NET_VQ_TX, error),
       }),
     );
+    await made.#setUpQueues();
     if (options.takeOver !== undefined) {
       made.#lostBuffers = made.receive.takeOver();
       made.transmit.takeOver();
@@ -280,13 +282,51 @@ export class QueuePair {
     return made;
   }
 
-  /** Agrees with the device on who supplies the virtio-net header; both queues are detached. */
-  async carryHeader(backendHeaderSize: number): Promise<void> {
-    const offered = await this.#vhost.getFeatures();
-    const features = agreeFeatures(offered, backendHeaderSize, this.#features & CHOSEN);
-    if (features === this.#features) return;
-    await this.#vhost.setFeatures(this.#logging ? features | bit(VHOST_F_LOG_ALL) : features);
-    this.#features = features;
+  /** Readies the device for a backend, both queues being detached. */
+  async prepare({ headerSize, linkState }: Pick<Backend, 'headerSize' | 'linkState'>): Promise<void> {
+    const vhost = this.#vhost;
+    const features = agreeFeatures(await vhost.getFeatures(), headerSize, this.#features & CHOSEN);
+    // Frames sent in one link state leave counts in vhost_net_virtqueue (done_idx, upend_idx) that mean something else in the
+    // other: the kernel would return heads of long ago, or none. Only a reset clears them.
+    const leftovers = vhost.linkState === undefined && (this.#sentIn ?? linkState) !== linkState;
+    if ((leftovers || this.#reset) && vhost.resetOwner !== undefined) {
+      this.#features = features;
+      await this.#renew();
+    } else if (features !== this.#features) {
+      await vhost.setFeatures(features | this.#logBit);
+      this.#features = features;
+    }
+    this.#sentIn = linkState;
+  }
+
+  /** Has the device begin as new, and sets it up as it was. */
+  async #renew(): Promise<void> {
+    const vhost = this.#vhost;
+    const { worker, memory } = this.#options;
+    this.#reset = true;
+    await vhost.resetOwner?.();
+    await own(vhost, worker);
+    await vhost.setFeatures(this.#features | this.#logBit);
+    await vhost.setMemTable(memory);
+    await this.iotlb?.renew();
+    if (this.#log !== undefined) await vhost.setLogBase(this.#log.address, this.#log);
+    await this.#setUpQueues();
+    this.#reset = false;
+  }
+
+  async #setUpQueues(): Promise<void> {
+    const vhost = this.#vhost;
+    const { kicks, calls, errors } = this.#eventfds;
+    const { busyPoll } = this.#options;
+    for (const queue of this.#attached.keys()) {
+      const { ring } = this.#queue(queue);
+      await vhost.setVringNum(queue, ring.size);
+      await this.#setAddress(queue);
+      await vhost.setVringKick(queue, kicks[queue]!);
+      await vhost.setVringCall(queue, calls[queue]!);
+      await vhost.setVringErr(queue, errors[queue]!);
+      if (busyPoll.device > 0) await vhost.setVringBusyloopTimeout(queue, busyPoll.device);
+    }
   }
 
   /** Starts a queue on a backend's descriptor, at the first frame that no device has taken. */
@@ -323,7 +363,7 @@ export class QueuePair {
       const lost = stopped.ring.corruption === undefined ? stopped.ring.lost(base) : 0;
       if (lost > 0) {
         stopped.lost += lost;
-        this.#events.lost(queue, lost);
+        this.#options.events.lost(queue, lost);
       }
     } finally {
       // Of a device that does not say where it stopped nothing can be kept: it may have taken any of it.
@@ -376,23 +416,24 @@ export class QueuePair {
     });
     // To stop a queue, vhost_net_set_backend() forgets what every queue has missed: another would wait for ever.
     for (const other of this.#attached.keys())
-      if (other !== queue && this.#attached[other]) this.#kernel.eventfd.signal(this.#kicks[other]!);
+      if (other !== queue && this.#attached[other])
+        this.#options.kernel.eventfd.signal(this.#eventfds.kicks[other]!);
   }
 
   /** Has the device mark the pages that it writes, in the buffers as in the used rings. */
   async startLog(log: DirtyLog): Promise<void> {
-    this.#logging = true;
+    this.#log = log;
     await this.#vhost.setLogBase(log.address, log);
-    await this.#setAddresses(1 << VHOST_VRING_F_LOG);
-    await this.#vhost.setFeatures(this.#features | bit(VHOST_F_LOG_ALL));
+    for (const queue of this.#attached.keys()) await this.#setAddress(queue);
+    await this.#vhost.setFeatures(this.#features | this.#logBit);
   }
 
   /** Ends the marking; where that is refused, the device may write the log until it is closed. */
   async stopLog(): Promise<void> {
-    if (!this.#logging) return;
+    if (this.#log === undefined) return;
     await this.#vhost.setFeatures(this.#features);
-    await this.#setAddresses(0);
-    this.#logging = false;
+    this.#log = undefined;
+    for (const queue of this.#attached.keys()) await this.#setAddress(queue);
   }
 
   /** Receive buffers of frames that another driver was taking when it ended. */
@@ -430,9 +471,14 @@ export class QueuePair {
     return this.#vhost.worker?.();
   }
 
-  async #setAddresses(flags: number): Promise<void> {
-    for (const queue of this.#attached.keys())
-      await this.#vhost.setVringAddr(queue, { ...seenBy(this.iotlb, this.#queue(queue).ring), flags });
+  get #logBit(): bigint {
+    return this.#log === undefined ? 0n : bit(VHOST_F_LOG_ALL);
+  }
+
+  /** Tells the device where a ring is, and whether writes to it are logged. */
+  async #setAddress(queue: number): Promise<void> {
+    const flags = this.#log === undefined ? 0 : 1 << VHOST_VRING_F_LOG;
+    await this.#vhost.setVringAddr(queue, { ...seenBy(this.iotlb, this.#queue(queue).ring), flags });
   }
 
   #queue(queue: number): ReceiveQueue | TransmitQueue {
@@ -456,6 +502,12 @@ export class QueuePair {
 }
 
 /** Says what the kernel's worker of a device will be, which has no owner yet. */
+/** Makes this process the owner of a device, with a worker of a kind where one was chosen. */
+async function own(vhost: Vhost, worker: KernelWorker['kind'] | undefined): Promise<void> {
+  if (worker !== undefined) await chooseWorker(vhost, worker);
+  await vhost.setOwner();
+}
+
 async function chooseWorker(vhost: Vhost, kind: KernelWorker['kind']): Promise<void> {
   if (vhost.setForkFromOwner === undefined)
     throw new VhostError(

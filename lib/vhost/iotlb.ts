@@ -81,8 +81,7 @@ export class Iotlb {
       throw wrongType('translator', 'an object with a method translate', translator);
     if (vhost.watchIotlb === undefined || vhost.writeIotlb === undefined)
       throw new VhostError('ERR_VHOST_UNSUPPORTED', 'this Vhost has no messages of an IOTLB');
-    const v2 = bit(VHOST_BACKEND_F_IOTLB_MSG_V2);
-    if (((await vhost.getBackendFeatures?.()) ?? 0n) & v2) await vhost.setBackendFeatures?.(v2);
+    await agreeOnMessages(vhost);
     const iotlb = new Iotlb(vhost, translator, faulted);
     translator.attach?.(iotlb);
     try {
@@ -92,6 +91,12 @@ export class Iotlb {
       throw error;
     }
     return iotlb;
+  }
+
+  /** Serves the device anew that was reset: it has forgotten all that it was told, and what it asked for. */
+  async renew(): Promise<void> {
+    this.#asked.clear();
+    await agreeOnMessages(this.#vhost);
   }
 
   /**
@@ -238,4 +243,10 @@ function fault(iova: bigint, access: IotlbAccess, why: string, cause?: unknown):
     `the device wants to ${wanted} at 0x${iova.toString(16)}, which ${why}`,
     { cause },
   );
+}
+
+/** Agrees on struct vhost_msg_v2 where the device has it. */
+async function agreeOnMessages(vhost: Vhost): Promise<void> {
+  const v2 = bit(VHOST_BACKEND_F_IOTLB_MSG_V2);
+  if (((await vhost.getBackendFeatures?.()) ?? 0n) & v2) await vhost.setBackendFeatures?.(v2);
 }

@@ -54,6 +54,8 @@ export interface Vhost {
   setForkFromOwner?(value: number): Awaitable<void>;
   /** VHOST_SET_OWNER: the device belongs to this process from now on. */
   setOwner(): Awaitable<void>;
+  /** VHOST_RESET_OWNER: leaves the device as it was when it was opened, where it can be. */
+  resetOwner?(): Awaitable<void>;
   /** The kernel's worker that serves the queues, where one does and shows; to pin it, and to read its CPU time. */
   worker?(): Awaitable<KernelWorker | undefined>;
   /** VHOST_SET_MEM_TABLE: all that the device may reach. The memory cannot be unmapped before `close`. */

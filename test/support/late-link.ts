@@ -1,8 +1,24 @@
-import { Nic, type NicOptions } from '../../lib/index.js';
+import { KernelVhost, Nic, type NicOptions, type Submission } from '../../lib/index.js';
 import { Namespace } from './device-namespace.js';
 import { until } from './until.js';
 
 let made = 0;
+
+/** A `Nic`, and its device. */
+export interface TellingNic {
+  readonly nic: Nic;
+  readonly vhost: KernelVhost;
+}
+
+/** Submits frames, the first of this `Nic`, and waits until the device has taken all of them. */
+export async function submitTaken(
+  { nic, vhost }: TellingNic,
+  frames: readonly Uint8Array[],
+): Promise<Submission> {
+  const submission = nic.submit(frames);
+  await until('the device has taken every frame', () => vhost.getVringBase(1) === frames.length);
+  return submission;
+}
 
 /**
  * A link whose near end is a macvtap on a cable that holds frames back (netem), so that the kernel holds on to their
@@ -50,6 +66,12 @@ export class LateLink {
       throw error;
     }
     return nic;
+  }
+
+  /** A near end whose device tells which frames it has taken. */
+  async openTelling(options: Omit<NicOptions, 'macvtap' | 'vhost'> = {}): Promise<TellingNic> {
+    const vhost = KernelVhost.open();
+    return { nic: await this.openNear({ ...options, vhost }), vhost };
   }
 
   /** Changes how frames are held back. */

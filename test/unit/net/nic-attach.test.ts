@@ -51,6 +51,48 @@ describe('Nic: backends that come and go', () => {
     assert.deepEqual(await next(nic), numberedFrame(9, 60));
   });
 
+  it('resets the device that is to send in another link state, and it alone', async () => {
+    const resets = (): number => kernel.calls.filter(({ name }) => name === 'vhost.resetOwner').length;
+    await nic.submit(frames(3)).completed;
+    await nic.swapBackend({ tap: 'tap1' });
+    assert.equal(resets(), 0);
+    await nic.startDirtyLog();
+    kernel.files.set('/sys/module/vhost_net/parameters/experimental_zcopytx', '1\n');
+    await nic.swapBackend({ tap: 'tap2' });
+    assert.equal(nic.stats().transmit.linkState, 'async');
+    assert.equal(resets(), 1);
+    const since = kernel.calls.slice(kernel.calls.findLastIndex(({ name }) => name === 'vhost.resetOwner'));
+    for (const name of [
+      'setOwner',
+      'setFeatures',
+      'setMemTable',
+      'setLogBase',
+      'setVringAddr',
+      'setVringBase',
+    ])
+      assert.ok(
+        since.some((call) => call.name === `vhost.${name}`),
+        name,
+      );
+    await nic.submit(frames(3, 3)).completed;
+    assert.deepEqual(serials(worker), [0, 1, 2, 3, 4, 5]);
+    worker.receive(numberedFrame(9, 60));
+    assert.deepEqual(await next(nic), numberedFrame(9, 60));
+    kernel.interfaces.add('ether', 'wire');
+    await nic.swapBackend({ packet: 'wire' });
+    assert.equal(resets(), 2);
+    await nic.submit(frames(3, 6)).completed;
+  });
+
+  it('resets a device again whose reset was cut short', async () => {
+    kernel.files.set('/sys/module/vhost_net/parameters/experimental_zcopytx', '1\n');
+    kernel.failOn('vhost.setMemTable', 'ENOMEM', { remaining: 1 });
+    await assert.rejects(nic.swapBackend({ tap: 'tap1' }), { code: 'ENOMEM' });
+    assert.equal(nic.name, 'tap0');
+    await nic.submit(frames(3)).completed;
+    assert.deepEqual(serials(worker), [0, 1, 2]);
+  });
+
   it('loses no frame that the old backend had not taken', async () => {
     worker.completion = 'asleep';
     const submission = nic.submit(frames(12));
