@@ -139,7 +139,7 @@ describe('bad input', function () {
       [
         'a string for a frame',
         () => nic.send('frame' as never),
-        /^frames\[0\] must be a Uint8Array; received 'frame'$/,
+        /^frame must be a Uint8Array; received 'frame'$/,
       ],
       [
         'an array for a frame',

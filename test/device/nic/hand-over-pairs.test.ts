@@ -83,7 +83,7 @@ for (const iommu of overWorker ? [false] : [false, true])
       namespace.bridge('cable', tap, 'tap-b');
       namespace.run(
         ...(['tc', 'qdisc', 'add', 'dev', 'tap-b', 'root'] as const),
-        ...['tbf', 'rate', '1mbit', 'burst', '2kb', 'limit', '1mb'],
+        ...['tbf', 'rate', '128kbit', 'burst', '2kb', 'limit', '1mb'],
       );
       await until('both taps are connected', () => namespace.forwards('cable'));
     }
@@ -185,7 +185,7 @@ for (const iommu of overWorker ? [false] : [false, true])
       tell({ acknowledged: receiver.next });
       await cross(receiver, 60);
       // So many that they do not leave before the process hears of its end.
-      await until('frames are in flight', () => inFlight(told!) >= 64);
+      await until('frames are in flight', () => inFlight(told!) >= 128);
       const killed = once(child!, 'exit');
       child!.kill('SIGKILL');
       assert.deepEqual(await within('the process that was killed ends', killed), [null, 'SIGKILL']);

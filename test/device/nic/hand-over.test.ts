@@ -78,7 +78,7 @@ describe('a Nic that is handed over while frames cross it', function () {
     namespace.bridge('cable', 'tap-a', 'tap-b');
     namespace.run(
       ...(['tc', 'qdisc', 'add', 'dev', 'tap-b', 'root'] as const),
-      ...['tbf', 'rate', '1mbit', 'burst', '2kb', 'limit', '1mb'],
+      ...['tbf', 'rate', '128kbit', 'burst', '2kb', 'limit', '1mb'],
     );
     await until('both taps are connected', () => namespace.forwards('cable'));
   }
