@@ -18,6 +18,8 @@ import { advance, distance, passes } from './ring-index.js';
 import { RingJournal } from './ring-journal.js';
 
 const WINDOW = 2 ** 32;
+/** Of a `reap` that names none; a small integer of V8's, since any other number is an object in code not optimized yet. */
+const MOST_BYTES = 2 ** 31 - 1;
 /** Both rings begin with `flags` and `idx`, as 16-bit words. */
 const FLAGS = 0;
 const INDEX = 1;
@@ -455,7 +457,7 @@ export class DriverRing {
    * carry `bytes`, read and written; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
    * descriptors are free at once.
    */
-  reap(limit: number = this.size, bytes: number = Number.POSITIVE_INFINITY): number {
+  reap(limit: number = this.size, bytes: number = MOST_BYTES): number {
     // Once a batch; a limit that is no number of chains would set the ring off its index for good.
     checkInteger('limit', limit, 0, Number.MAX_SAFE_INTEGER);
     this.checkOpen();
