@@ -185,7 +185,7 @@ for (const iommu of overWorker ? [false] : [false, true])
       tell({ acknowledged: receiver.next });
       await cross(receiver, 60);
       // So many that they do not leave before the process hears of its end.
-      await until('frames are in flight', () => inFlight(told!) >= 128);
+      await until('frames are in flight', () => inFlight(told!) >= 64);
       const killed = once(child!, 'exit');
       child!.kill('SIGKILL');
       assert.deepEqual(await within('the process that was killed ends', killed), [null, 'SIGKILL']);
