@@ -18,8 +18,6 @@ import { advance, distance, passes } from './ring-index.js';
 import { RingJournal } from './ring-journal.js';
 
 const WINDOW = 2 ** 32;
-/** Of a `reap` that names none; a small integer of V8's, since any other number is an object in code not optimized yet. */
-const MOST_BYTES = 2 ** 31 - 1;
 /** Both rings begin with `flags` and `idx`, as 16-bit words. */
 const FLAGS = 0;
 const INDEX = 1;
@@ -457,7 +455,7 @@ export class DriverRing {
    * carry `bytes`, read and written; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
    * descriptors are free at once.
    */
-  reap(limit: number = this.size, bytes: number = MOST_BYTES): number {
+  reap(limit: number = this.size, bytes?: number): number {
     // Once a batch; a limit that is no number of chains would set the ring off its index for good.
     checkInteger('limit', limit, 0, Number.MAX_SAFE_INTEGER);
     this.checkOpen();
@@ -476,7 +474,7 @@ export class DriverRing {
     const mask = this.#mask;
     const first = this.#lastUsed;
     let reaped = 0;
-    for (let left = bytes; reaped < count && left > 0; reaped++) {
+    for (let left = bytes ?? 1; reaped < count && left > 0; reaped++) {
       const slot = ((first + reaped) & mask) * 2;
       const head = elements[slot]!;
       const told = elements[slot + 1]!;
@@ -497,7 +495,7 @@ export class DriverRing {
       const written = writable === 0 ? 0 : told;
       heads[reaped] = head;
       lengths[reaped] = written;
-      left -= this.#readable[head]! + written;
+      if (bytes !== undefined) left -= this.#readable[head]! + written;
       this.#recycle(head);
     }
     this.#reapedTo(advance(first, reaped));
@@ -672,11 +670,11 @@ export class DriverRing {
   }
 
   /** As `reap`, of the `waiting` chains the oldest first; an element stands for all up to the one that it names. */
-  #reapInOrder(count: number, waiting: number, bytes: number): number {
+  #reapInOrder(count: number, waiting: number, bytes: number | undefined): number {
     const { heads, lengths } = this;
     const mask = this.#mask;
     let reaped = 0;
-    for (let left = bytes; reaped < count && left > 0; reaped++) {
+    for (let left = bytes ?? 1; reaped < count && left > 0; reaped++) {
       const oldest = advance(this.#availableIndex, -this.#inFlight);
       if (this.#batchLeft === 0) {
         const slot = (this.#lastUsed & mask) * 2;
@@ -702,7 +700,7 @@ export class DriverRing {
       const written = writable === 0 ? 0 : told;
       heads[reaped] = head;
       lengths[reaped] = written;
-      left -= this.#readable[head]! + written;
+      if (bytes !== undefined) left -= this.#readable[head]! + written;
       this.#recycle(head);
       this.#batchLeft--;
       this.#lastUsed = advance(this.#lastUsed, 1);
