@@ -287,7 +287,7 @@ export class QueuePair {
     const vhost = this.#vhost;
     const features = agreeFeatures(await vhost.getFeatures(), headerSize, this.#features & CHOSEN);
     // Frames sent in one link state leave counts in vhost_net_virtqueue (done_idx, upend_idx) that mean something else in the
-    // other: the kernel would return heads of long ago, or none. Only a reset clears them.
+    // other, so that the kernel returns heads of long ago. A reset clears them.
     const leftovers = vhost.linkState === undefined && (this.#sentIn ?? linkState) !== linkState;
     if ((leftovers || this.#reset) && vhost.resetOwner !== undefined) {
       this.#features = features;
@@ -501,13 +501,13 @@ export class QueuePair {
   }
 }
 
-/** Says what the kernel's worker of a device will be, which has no owner yet. */
 /** Makes this process the owner of a device, with a worker of a kind where one was chosen. */
 async function own(vhost: Vhost, worker: KernelWorker['kind'] | undefined): Promise<void> {
   if (worker !== undefined) await chooseWorker(vhost, worker);
   await vhost.setOwner();
 }
 
+/** Says what the kernel's worker of a device will be, which has no owner yet. */
 async function chooseWorker(vhost: Vhost, kind: KernelWorker['kind']): Promise<void> {
   if (vhost.setForkFromOwner === undefined)
     throw new VhostError(
