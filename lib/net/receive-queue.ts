@@ -39,9 +39,6 @@ export class ReceiveQueue {
   readonly frames: Int32Array;
   /** Bytes of the frames that the last `reap` took, headers included. */
   bytes = 0;
-  /** Frames and bytes received so far, headers included. */
-  frameCount = 0;
-  byteCount = 0;
   /** Buffers that the device may have at most. */
   readonly mostPosted: number;
   /** Times the device was woken. */
@@ -54,6 +51,8 @@ export class ReceiveQueue {
   readonly #mergeable: boolean;
   readonly #reserve: number;
   readonly #corrupted: ReceiveQueueOptions['corrupted'];
+  /** Frames and bytes; see those of the ledger. */
+  readonly #counters = new Float64Array(2);
   /** A frame of which some buffers are still to be reaped, because a limit cut it: its first, its last, how many. */
   #first = -1;
   #last = -1;
@@ -110,6 +109,16 @@ export class ReceiveQueue {
     return room;
   }
 
+  /** Frames received so far … */
+  get frameCount(): number {
+    return this.#counters[0]!;
+  }
+
+  /** … and their bytes, headers included. */
+  get byteCount(): number {
+    return this.#counters[1]!;
+  }
+
   /** Why nothing can be received any more, if so. */
   get corruption(): VhostError | undefined {
     return this.ring.corruption;
@@ -155,8 +164,8 @@ export class ReceiveQueue {
       this.bytes += length;
       if (--this.#missing === 0) frames[taken++] = this.#first;
     }
-    this.frameCount += taken;
-    this.byteCount += this.bytes;
+    this.#counters[0]! += taken;
+    this.#counters[1]! += this.bytes;
     if (ring.corruption !== undefined) this.#dropPartial();
     else if (this.#missing > 0 && ring.reapable === 0)
       // vhost_add_used_n() publishes all buffers of a frame at once.
