@@ -41,8 +41,9 @@ export class Ledger {
   /** By power of two: completions that came in batches of 2^i up to 2^(i+1) - 1. */
   readonly batchSizes = new Float64Array(BATCH_BUCKETS);
   /**
-   * Of how many batches one is timed. A clock costs an object and more time than a frame does, so that a queue whose
-   * frames nobody waits for times a few; where a frame has an owner, every batch is timed.
+   * Of how many frames one batch is timed, however many it has; every batch by default. A clock costs an object and more
+   * time than a frame does, so that a queue whose frames nobody waits for times a few; where a frame has an owner, every
+   * batch is timed.
    */
   timeEvery = 1;
   /** Microseconds from submission to completion, one for each stretch of completions in a row that bear the same time. */
@@ -61,7 +62,8 @@ export class Ledger {
   readonly #owner: (FrameOwner | undefined)[];
   readonly #position: Uint32Array;
   #now = UNTIMED;
-  #untilTimed = 1;
+  /** Heads submitted before the next batch that is timed. */
+  #timedFrom = Number.NEGATIVE_INFINITY;
   #latestDone = Number.NEGATIVE_INFINITY;
 
   /** `size`: heads from 0, the ring's size. `clock`: milliseconds, monotonic. */
@@ -108,11 +110,11 @@ export class Ledger {
 
   /** Takes the time that the heads submitted next will bear, if their batch is one that is timed. */
   stamp(): void {
-    if (this.timeEvery > 1 && --this.#untilTimed > 0) {
+    if (this.timeEvery > 1 && this.submitted < this.#timedFrom) {
       this.#now = UNTIMED;
       return;
     }
-    this.#untilTimed = this.timeEvery;
+    this.#timedFrom = this.submitted + this.timeEvery;
     this.#now = this.#clock();
   }
 

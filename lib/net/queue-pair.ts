@@ -34,8 +34,8 @@ import { ReceiveQueue } from './receive-queue.js';
 import type { Teardown } from './teardown.js';
 import { MAX_SEGMENTED_FRAME, TransmitQueue } from './transmit-queue.js';
 
-/** Of so many batches at the ring tier, one tells how long it took. */
-const RING_TIER_TIMES = 256;
+/** Of so many frames at the ring tier, one batch tells how long it took. */
+const RING_TIER_TIMES = 4096;
 /** Milliseconds between two looks at what a device has returned. */
 const LOOK_INTERVAL = 5;
 /** Features that a program chooses. */

@@ -5,7 +5,7 @@ import type { DriverRing } from '../vring/driver-ring.js';
 
 /**
  * Microseconds from submission to completion: one for each stretch of completions in a row that were submitted together.
- * The friendly tier times all; of what the ring tier submits, one batch of 256.
+ * The friendly tier times all; of what the ring tier submits, one batch in 4,096 frames.
  */
 export interface LatencyStats {
   readonly count: number;

@@ -367,6 +367,24 @@ describe('Ledger against a naive reference', function () {
     assert.equal(ledger.latency.count, 0);
   });
 
+  for (const [size, timed] of [
+    [1, 30],
+    [3, 27],
+    [16, 15],
+  ] as const)
+    it(`reads the clock for one batch in 8 frames, where batches have ${size}`, () => {
+      let asked = 0;
+      const ledger = new Ledger(size, () => ++asked);
+      ledger.timeEvery = 8;
+      const heads = Uint16Array.from({ length: size }, (_, head) => head);
+      for (let frames = 0; frames < 240; frames += size) {
+        ledger.stamp();
+        for (const head of heads) ledger.submit(head, 0, 0);
+        ledger.complete(heads, size);
+      }
+      assert.deepEqual([asked, ledger.latency.count], [2 * timed, timed]);
+    });
+
   it('counts batches by power of two', () => {
     const ledger = new Ledger(32_768);
     const heads = Uint16Array.from({ length: 32_768 }, (_, head) => head);
