@@ -9,7 +9,6 @@ import type { Machine } from './machine.js';
 import { accessTo, allowed, asRoot, IN_VM, inContainer } from './mend.js';
 
 const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
-const DOCKER = `--device ${DEVICE}`;
 const LOAD = 'modprobe vhost_net';
 
 /** The module is loaded where its parameter shows, in a kernel that has it built in too. */
@@ -34,12 +33,9 @@ export const nodeCheck: Check = {
     if (machine.device(DEVICE) !== undefined) return ok(DEVICE);
     const absent = `${DEVICE} is not there`;
     if (isLoaded(machine))
-      return missing(
-        absent,
-        inContainer(machine, DOCKER) ?? asRoot(machine, `mknod -m 660 ${DEVICE} c 10 238`),
-      );
-    const { mend } = moduleCheck.find(machine);
-    return missing(absent, inContainer(machine, `${DOCKER}, on a host where ${LOAD} was run`) ?? mend);
+      return missing(absent, inContainer(machine) ?? asRoot(machine, `mknod -m 660 ${DEVICE} c 10 238`));
+    const anew = inContainer(machine);
+    return missing(absent, anew === undefined ? moduleCheck.find(machine).mend : `sudo ${LOAD} && ${anew}`);
   },
 };
 

@@ -5,11 +5,12 @@ export function asRoot(machine: Machine, command: string): string {
   return machine.isRoot ? command : `sudo ${command}`;
 }
 
-/** How a container gets what its host has. */
-export function inContainer(machine: Machine, option: string): string | undefined {
-  const container =
-    machine.read('/.dockerenv') !== undefined || machine.read('/run/.containerenv') !== undefined;
-  return container ? `start the container with ${option}` : undefined;
+/** What starts this container anew with all that a `Nic` needs of its host; `undefined` outside of containers. */
+export function inContainer(machine: Machine): string | undefined {
+  const options = '--device /dev/vhost-net --device /dev/net/tun --cap-add NET_ADMIN IMAGE';
+  if (machine.read('/.dockerenv') !== undefined) return `docker run ${options}`;
+  if (machine.read('/run/.containerenv') !== undefined) return `podman run ${options}`;
+  return undefined;
 }
 
 /** Where a kernel is to be had that lacks nothing. */
@@ -17,10 +18,7 @@ export const IN_VM = 'npm run vm -- COMMAND, in a checkout of vhost-net';
 
 /** How a program gets at a device that the rules of its control group forbid. */
 export function allowed(machine: Machine, path: string): string {
-  return (
-    inContainer(machine, `--device ${path}`) ??
-    asRoot(machine, `systemctl set-property UNIT 'DeviceAllow=${path} rw'`)
-  );
+  return inContainer(machine) ?? asRoot(machine, `systemctl set-property UNIT 'DeviceAllow=${path} rw'`);
 }
 
 /** How a user gets at a device node. */

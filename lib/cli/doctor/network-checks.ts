@@ -12,10 +12,7 @@ export const tunCheck: Check = {
     const runs = machine.read('/sys/class/misc/tun/dev') !== undefined;
     const state = runs ? 'loaded' : moduleState(machine, 'tun');
     if (machine.device(TUN) === undefined)
-      return missing(
-        `${TUN} is not there`,
-        inContainer(machine, `--device ${TUN}`) ?? makeTun(machine, state),
-      );
+      return missing(`${TUN} is not there`, inContainer(machine) ?? makeTun(machine, state));
     if (machine.refusal(TUN) !== '') return blocked(`${TUN} belongs to others`, accessTo(machine, TUN));
     if (state === 'unavailable')
       return missing(`${TUN} is there, but Linux ${machine.kernelRelease} brings no module tun here`, IN_VM);
@@ -39,8 +36,7 @@ export const netAdminCheck: Check = {
     if (hasCapability(machine, CAP_NET_ADMIN)) return ok('taps can be made and set up');
     return blocked(
       'no tap can be made here, only one that was made for this user be opened',
-      inContainer(machine, '--cap-add NET_ADMIN') ??
-        'sudo ip tuntap add dev NAME mode tap user $USER vnet_hdr',
+      inContainer(machine) ?? 'sudo ip tuntap add dev NAME mode tap user $USER vnet_hdr',
     );
   },
 };

@@ -16,6 +16,7 @@ const ZEROCOPY = '/sys/module/vhost_net/parameters/experimental_zcopytx';
 const DEPENDENCIES = '/lib/modules/6.12.0/modules.dep';
 const BUILTIN = '/lib/modules/6.12.0/modules.builtin';
 const DOCKER = { '/.dockerenv': '' };
+const ANEW = 'run --device /dev/vhost-net --device /dev/net/tun --cap-add NET_ADMIN IMAGE';
 
 const node = { uid: 0, gid: 0, mode: 0o600 };
 const present = { devices: { [VHOST]: node } };
@@ -89,7 +90,7 @@ cases(device.nodeCheck, [
     { files: { [ZEROCOPY]: '0', ...DOCKER } },
     'missing',
     /not there/,
-    'start the container with --device /dev/vhost-net',
+    `docker ${ANEW}`,
   ],
   [
     'a module to load',
@@ -103,7 +104,7 @@ cases(device.nodeCheck, [
     { files: { '/run/.containerenv': '' } },
     'missing',
     /not there/,
-    'start the container with --device /dev/vhost-net, on a host where modprobe vhost_net was run',
+    `sudo modprobe vhost_net && podman ${ANEW}`,
   ],
 ]);
 
@@ -136,7 +137,7 @@ cases(device.permissionCheck, [
     { ...refusing('EPERM'), files: DOCKER },
     'blocked',
     /forbid/,
-    'start the container with --device /dev/vhost-net',
+    `docker ${ANEW}`,
   ],
   [
     'a service that forbids it',
@@ -238,13 +239,7 @@ cases(tunCheck, [
     /not there/,
     "sudo sh -c 'mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200'",
   ],
-  [
-    'nothing, in a container',
-    { files: DOCKER },
-    'missing',
-    /not there/,
-    'start the container with --device /dev/net/tun',
-  ],
+  ['nothing, in a container', { files: DOCKER }, 'missing', /not there/, `docker ${ANEW}`],
   [
     'a node of others',
     { devices: { [TUN]: node }, refusals: { [TUN]: 'EACCES' } },
@@ -273,13 +268,7 @@ cases(netAdminCheck, [
   ['the capability', status('0000000000001000'), 'ok', /taps/],
   ['all others', status('000001ffffffefff'), 'blocked', /no tap/, TUNTAP],
   ['nothing known', {}, 'blocked', /no tap/, TUNTAP],
-  [
-    'none in a container',
-    { files: DOCKER },
-    'blocked',
-    /no tap/,
-    'start the container with --cap-add NET_ADMIN',
-  ],
+  ['none in a container', { files: DOCKER }, 'blocked', /no tap/, `docker ${ANEW}`],
 ]);
 
 cases(macvtapCheck, [
