@@ -280,22 +280,28 @@ napi_value GetVringWorker(Call& call) {
   return call.Number(worker.worker_id);
 }
 
+// A kernel that does not know a request reads the 32-bit index of a queue here, whatever is passed.
+struct alignas(uint32_t) ForkFromOwner {
+  uint8_t value;
+  uint8_t padding[3];
+};
+
 // VHOST_SET_FORK_FROM_OWNER: u8.
 napi_value SetForkFromOwner(Call& call) {
   int fd = -1;
-  uint8_t value = 0;
-  if (call.Descriptor(0, "fd", &fd) && call.Uint8(1, "value", &value))
-    call.Ioctl(fd, VHOST_NET_REQUEST(VHOST_SET_FORK_FROM_OWNER), &value);
+  ForkFromOwner argument = {};
+  if (call.Descriptor(0, "fd", &fd) && call.Uint8(1, "value", &argument.value))
+    call.Ioctl(fd, VHOST_NET_REQUEST(VHOST_SET_FORK_FROM_OWNER), &argument);
   return nullptr;
 }
 
 napi_value GetForkFromOwner(Call& call) {
   int fd = -1;
-  uint8_t value = 0;
+  ForkFromOwner argument = {};
   if (!call.Descriptor(0, "fd", &fd) ||
-      !call.Ioctl(fd, VHOST_NET_REQUEST(VHOST_GET_FORK_FROM_OWNER), &value))
+      !call.Ioctl(fd, VHOST_NET_REQUEST(VHOST_GET_FORK_FROM_OWNER), &argument))
     return nullptr;
-  return call.Number(value);
+  return call.Number(argument.value);
 }
 
 napi_value NetSetBackend(Call& call) {
