@@ -14,6 +14,16 @@ const OUT_OF_ORDER = 4;
 const COUNTERS = 5;
 /** Stands where no clock was read. */
 const UNTIMED = -1;
+/**
+ * What is known of a head lies side by side and in few bytes, for completions come in any order, and what costs then is what
+ * is fetched from memory: one float, the ordinal, and two words, token and bytes.
+ */
+const RECORD_FLOATS = 2;
+const RECORD_WORDS = 4;
+const TOKEN = 2;
+const BYTES = 3;
+/** Stands for the ordinal of a head that is not in flight; of one that is, it is even, or odd where the head bears a time. */
+const NOT_IN_FLIGHT = -1;
 
 /** What is told when a frame's fate is known: its position in what was submitted together, and how it ended. */
 export interface FrameOwner {
@@ -54,11 +64,12 @@ export class Ledger {
   readonly #clock: () => number;
   /** A field that passes 2^31 becomes another kind of number, and V8 compiles anew what reads it, amid traffic. */
   readonly #counters = new Float64Array(COUNTERS);
-  readonly #inFlight: Uint8Array;
-  readonly #token: Int32Array;
-  readonly #bytes: Uint32Array;
+  readonly #floats: Float64Array;
+  readonly #words: Int32Array;
+  /** Set for a head that bears a time. */
   readonly #stamp: Float64Array;
-  readonly #sequence: Float64Array;
+  /** Heads in flight that somebody waits for. */
+  #owned = 0;
   readonly #owner: (FrameOwner | undefined)[];
   readonly #position: Uint32Array;
   #now = UNTIMED;
@@ -70,11 +81,9 @@ export class Ledger {
   constructor(size: number, clock: () => number = performance.now.bind(performance)) {
     this.#clock = clock;
     this.tokens = new Int32Array(size);
-    this.#inFlight = new Uint8Array(size);
-    this.#token = new Int32Array(size);
-    this.#bytes = new Uint32Array(size);
+    this.#floats = new Float64Array(size * RECORD_FLOATS).fill(NOT_IN_FLIGHT);
+    this.#words = new Int32Array(this.#floats.buffer);
     this.#stamp = new Float64Array(size);
-    this.#sequence = new Float64Array(size);
     this.#owner = new Array<FrameOwner | undefined>(size).fill(undefined);
     this.#position = new Uint32Array(size);
   }
@@ -120,12 +129,13 @@ export class Ledger {
 
   /** Enters a head; `token` comes back in `tokens` when it is settled. */
   submit(head: number, bytes: number, token: number): void {
-    if (this.#inFlight[head] !== 0) this.#refuse(head, 'is in flight already');
-    this.#inFlight[head] = 1;
-    this.#token[head] = token;
-    this.#bytes[head] = bytes;
-    this.#stamp[head] = this.#now;
-    this.#sequence[head] = this.submitted;
+    const record = head * RECORD_FLOATS;
+    if (this.#floats[record] !== NOT_IN_FLIGHT) this.#refuse(head, 'is in flight already');
+    const timed = this.#now !== UNTIMED;
+    this.#floats[record] = 2 * this.submitted + (timed ? 1 : 0);
+    if (timed) this.#stamp[head] = this.#now;
+    this.#words[head * RECORD_WORDS + TOKEN] = token;
+    this.#words[head * RECORD_WORDS + BYTES] = bytes;
     this.#counters[SUBMITTED]!++;
     this.#counters[BYTES_SUBMITTED]! += bytes;
     this.bytesInFlight += bytes;
@@ -134,17 +144,20 @@ export class Ledger {
 
   /** Names who waits for a head just submitted; nobody does before. */
   assign(head: number, owner: FrameOwner, position: number): void {
-    if (this.#inFlight[head] !== 1) this.#refuse(head, 'is not in flight');
+    if (!this.#isInFlight(head)) this.#refuse(head, 'is not in flight');
     if (this.#owner[head] !== undefined)
       throw new VhostError('ERR_VHOST_IN_USE', `head ${head} is waited for already`);
     this.#owner[head] = owner;
     this.#position[head] = position;
+    this.#owned++;
   }
 
   /** Whether any of the first `count` that were submitted is still in flight. */
   anyOfFirst(count: number): boolean {
-    for (let head = 0; head < this.#inFlight.length; head++)
-      if (this.#inFlight[head] !== 0 && this.#sequence[head]! < count) return true;
+    for (let record = 0; record < this.#floats.length; record += RECORD_FLOATS) {
+      const ordinal = this.#floats[record]!;
+      if (ordinal !== NOT_IN_FLIGHT && ordinal < 2 * count) return true;
+    }
     return false;
   }
 
@@ -156,17 +169,21 @@ export class Ledger {
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const head = heads[i]!;
+      const ordinal = this.#floats[head * RECORD_FLOATS]!;
       bytes += this.#take(head, i);
-      const sequence = this.#sequence[head]!;
-      if (sequence < this.#latestDone) this.#counters[OUT_OF_ORDER]!++;
-      else this.#latestDone = sequence;
-      const stamp = this.#stamp[head]!;
-      if (stamp !== stampRecorded && stamp !== UNTIMED) {
-        stampRecorded = stamp;
+      if (ordinal < this.#latestDone) this.#counters[OUT_OF_ORDER]!++;
+      else this.#latestDone = ordinal;
+      let latency = Number.NaN;
+      if ((ordinal & 1) !== 0) {
+        const stamp = this.#stamp[head]!;
         if (now === UNTIMED) now = this.#clock();
-        this.latency.record(Math.max(1, Math.round((now - stamp) * 1000)));
+        latency = now - stamp;
+        if (stamp !== stampRecorded) {
+          stampRecorded = stamp;
+          this.latency.record(Math.max(1, Math.round(latency * 1000)));
+        }
       }
-      if (this.#owner[head] !== undefined) this.#tell(head, true, now);
+      if (this.#owned > 0 && this.#owner[head] !== undefined) this.#tell(head, true, latency);
     }
     this.batchSizes[31 - Math.clz32(count)]!++;
     this.#counters[BYTES_COMPLETED]! += bytes;
@@ -178,19 +195,21 @@ export class Ledger {
     const now = this.#clock();
     for (let i = 0; i < count; i++) {
       const head = heads[i]!;
+      const timed = (this.#floats[head * RECORD_FLOATS]! & 1) !== 0;
       this.#take(head, i);
       this.#counters[ABANDONED]!++;
-      if (this.#owner[head] !== undefined) this.#tell(head, false, now);
+      if (this.#owned > 0 && this.#owner[head] !== undefined)
+        this.#tell(head, false, timed ? now - this.#stamp[head]! : Number.NaN);
     }
   }
 
   /** Tells the owner of a head, which throws where it disturbs nothing: the rest of the batch is to be settled. */
-  #tell(head: number, completed: boolean, now: number): void {
+  #tell(head: number, completed: boolean, latency: number): void {
     const owner = this.#owner[head]!;
     this.#owner[head] = undefined;
-    const stamp = this.#stamp[head]!;
+    this.#owned--;
     try {
-      owner.settle(this.#position[head]!, completed, stamp === UNTIMED ? Number.NaN : now - stamp);
+      owner.settle(this.#position[head]!, completed, latency);
     } catch (error) {
       setImmediate(() => {
         throw error;
@@ -199,13 +218,18 @@ export class Ledger {
   }
 
   #take(head: number, position: number): number {
-    if (this.#inFlight[head] !== 1) this.#refuse(head, 'is not in flight');
-    this.#inFlight[head] = 0;
+    if (!this.#isInFlight(head)) this.#refuse(head, 'is not in flight');
+    this.#floats[head * RECORD_FLOATS] = NOT_IN_FLIGHT;
     this.inFlight--;
-    this.tokens[position] = this.#token[head]!;
-    const bytes = this.#bytes[head]!;
+    this.tokens[position] = this.#words[head * RECORD_WORDS + TOKEN]!;
+    const bytes = this.#words[head * RECORD_WORDS + BYTES]! >>> 0;
     this.bytesInFlight -= bytes;
     return bytes;
+  }
+
+  /** A head beyond the ring never is. */
+  #isInFlight(head: number): boolean {
+    return this.#floats[head * RECORD_FLOATS]! >= 0;
   }
 
   #refuse(head: number, why: string): never {

@@ -107,10 +107,8 @@ export class DriverRing {
   #journal: RingJournal;
   /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
   #taken: Uint16Array;
-  /** By head: bytes the device may write … */
-  readonly #writable: Uint32Array;
-  /** … and bytes it may read. */
-  readonly #readable: Uint32Array;
+  /** By head, side by side: bytes the device may write, and bytes it may read. */
+  readonly #sizes: Uint32Array;
   #free: number;
   #inFlight = 0;
   #availableIndex: number;
@@ -172,8 +170,7 @@ export class DriverRing {
     this.#offered = new Uint16Array(size);
     this.#journal = options.journal ?? RingJournal.own(size);
     this.#taken = this.#journal.taken;
-    this.#writable = new Uint32Array(size);
-    this.#readable = new Uint32Array(size);
+    this.#sizes = new Uint32Array(2 * size);
     this.#free = size;
 
     const base = checkInteger('base', options.base ?? 0, 0, 0xffff);
@@ -351,8 +348,8 @@ export class DriverRing {
     table[word + 2] = length;
     table[word + 3] = writable ? VRING_DESC_F_WRITE : 0;
     this.#taken[head] = 1;
-    this.#writable[head] = writable ? length : 0;
-    this.#readable[head] = writable ? 0 : length;
+    this.#sizes[2 * head] = writable ? length : 0;
+    this.#sizes[2 * head + 1] = writable ? 0 : length;
     this.#offer(head);
     return head;
   }
@@ -423,8 +420,8 @@ export class DriverRing {
     const taken = this.#chainIndirect ? 1 : this.#chainLength;
     this.#taken[head] = taken;
     this.#free -= taken;
-    this.#writable[head] = this.#chainWritable;
-    this.#readable[head] = this.#chainReadable;
+    this.#sizes[2 * head] = this.#chainWritable;
+    this.#sizes[2 * head + 1] = this.#chainReadable;
     this.#chainLength = 0;
     this.#offer(head);
     return head;
@@ -486,7 +483,7 @@ export class DriverRing {
         );
         break;
       }
-      const writable = this.#writable[head]!;
+      const writable = this.#sizes[2 * head]!;
       if (writable !== 0 && told > writable) {
         this.#corrupt(`wrote ${told} bytes into the ${writable} of head ${head}`);
         break;
@@ -495,7 +492,7 @@ export class DriverRing {
       const written = writable === 0 ? 0 : told;
       heads[reaped] = head;
       lengths[reaped] = written;
-      if (bytes !== undefined) left -= this.#readable[head]! + written;
+      if (bytes !== undefined) left -= this.#sizes[2 * head + 1]! + written;
       this.#recycle(head);
     }
     this.#reapedTo(advance(first, reaped));
@@ -654,8 +651,8 @@ export class DriverRing {
       }
       const first = head * this.#tableEntries;
       for (let i = 0; i < entries; i++) count(this.#tables!, first + i);
-      this.#writable[head] = writable;
-      this.#readable[head] = readable;
+      this.#sizes[2 * head] = writable;
+      this.#sizes[2 * head + 1] = readable;
     }
     this.#free = 0;
     for (let id = this.size - 1; id >= 0; id--) if (used[id] === 0) this.#freeStack[this.#free++] = id;
@@ -690,7 +687,7 @@ export class DriverRing {
         this.#batchWritten = this.#usedElements[slot + 1]!;
       }
       const head = this.#offered[oldest & mask]!;
-      const writable = this.#writable[head]!;
+      const writable = this.#sizes[2 * head]!;
       // What is skipped was used completely.
       const told = this.#batchLeft > 1 ? writable : this.#batchWritten;
       if (writable !== 0 && told > writable) {
@@ -700,7 +697,7 @@ export class DriverRing {
       const written = writable === 0 ? 0 : told;
       heads[reaped] = head;
       lengths[reaped] = written;
-      if (bytes !== undefined) left -= this.#readable[head]! + written;
+      if (bytes !== undefined) left -= this.#sizes[2 * head + 1]! + written;
       this.#recycle(head);
       this.#batchLeft--;
       this.#lastUsed = advance(this.#lastUsed, 1);
@@ -709,10 +706,10 @@ export class DriverRing {
   }
 
   #recycle(head: number): void {
-    let id = head;
-    for (let left = this.#taken[head]!; left > 0; left--) {
-      this.#freeStack[this.#free++] = id;
+    this.#freeStack[this.#free++] = head;
+    for (let left = this.#taken[head]!, id = head; left > 1; left--) {
       id = this.#link[id]!;
+      this.#freeStack[this.#free++] = id;
     }
     this.#taken[head] = 0;
     this.#inFlight--;
