@@ -82,6 +82,11 @@ export class Namespace {
     return ports.every((port: Port) => port.linkinfo.info_slave_data.state === 'forwarding');
   }
 
+  /** Lets so many bits a second leave through an interface; what waits for its turn stays in the queue. */
+  pace(name: string, rate: string): void {
+    this.run('tc', ...`qdisc replace dev ${name} root tbf rate ${rate} burst 2kb limit 1mb`.split(' '));
+  }
+
   /** Frames that an interface dropped on their way to the program: its queue was full. */
   dropped(tap: string): number {
     return Number(this.run('cat', `/sys/class/net/${tap}/statistics/tx_dropped`));

@@ -25,6 +25,8 @@ export interface DemoResult {
   readonly where: 'host' | 'vm';
   readonly interface: string;
   readonly pings: {
+    /** So many were asked for. */
+    readonly asked: number;
     readonly sent: number;
     readonly answered: number;
     readonly paced: PingRun;
@@ -37,6 +39,8 @@ export interface DemoResult {
 }
 
 export interface DemoOptions {
+  /** So many pings follow one another without a pause. */
+  readonly flood: number;
   readonly signal: AbortSignal;
   /** Told what is under way. */
   readonly say: (message: string) => void;
@@ -48,12 +52,14 @@ const NODE_ADDRESS = '192.0.2.2';
 const NODE_MAC = '02:00:00:00:00:02';
 
 const PACED = 20;
-const FLOOD = 2000;
 /** Milliseconds; an emulated machine takes seconds. */
 const PATIENCE = 300_000;
 
 /** Lets the kernel's own stack and ping(8) talk through a device to a station that this program plays. */
-export async function measure(device: DemoDevice, { signal, say }: DemoOptions): Promise<DemoResult> {
+export async function measure(
+  device: DemoDevice,
+  { flood: count, signal, say }: DemoOptions,
+): Promise<DemoResult> {
   await using namespace = await NetworkNamespace.create();
   await using nic = await Nic.open({ vhost: device, tap: { name: 'vhost0', netns: namespace.path } });
   await namespace.must('ip', ['address', 'add', HOST_ADDRESS, 'dev', nic.name]);
@@ -64,8 +70,8 @@ export async function measure(device: DemoDevice, { signal, say }: DemoOptions):
   serve(nic, station).catch((error: unknown) => failure.abort(error));
 
   const stop = AbortSignal.any([signal, failure.signal]);
-  const ping = async (count: number, interval: string): Promise<PingResult> => {
-    const args = ['-n', '-c', String(count), '-i', interval, '-W', '10', NODE_ADDRESS];
+  const ping = async (times: number, interval: string): Promise<PingResult> => {
+    const args = ['-n', '-c', String(times), '-i', interval, '-W', '10', NODE_ADDRESS];
     const run = namespace.run('ping', args, { signal: stop, timeout: PATIENCE });
     const { stdout, stderr } = await run.catch((error: unknown) => {
       stop.throwIfAborted();
@@ -75,9 +81,9 @@ export async function measure(device: DemoDevice, { signal, say }: DemoOptions):
   };
   say(`pinging ${NODE_ADDRESS} behind ${nic.name}: ${PACED} times`);
   const paced = await ping(PACED, '0.2');
-  say(`pinging ${NODE_ADDRESS} behind ${nic.name}: a flood of ${FLOOD}`);
+  say(`pinging ${NODE_ADDRESS} behind ${nic.name}: a flood of ${count}`);
   // No interval makes a flood as -f does, and unlike -f it tells every round trip.
-  const flood = await ping(FLOOD, '0');
+  const flood = await ping(count, '0');
 
   await drained(nic);
   const { transmit, receive } = nic.stats();
@@ -88,6 +94,7 @@ export async function measure(device: DemoDevice, { signal, say }: DemoOptions):
     where: VHOST_VM === '1' ? 'vm' : 'host',
     interface: nic.name,
     pings: {
+      asked: PACED + count,
       sent: paced.sent + flood.sent,
       answered: paced.answered + flood.answered,
       paced: summary(paced),
@@ -107,8 +114,8 @@ export async function measure(device: DemoDevice, { signal, say }: DemoOptions):
 /** What speaks against a result: empty where every ping was answered and every frame is accounted for. */
 export function shortcomings({ pings, ledger }: DemoResult): string[] {
   const problems: string[] = [];
-  if (pings.sent !== PACED + FLOOD)
-    problems.push(`ping sent ${pings.sent} of ${PACED + FLOOD} before its time was over`);
+  if (pings.sent !== pings.asked)
+    problems.push(`ping sent ${pings.sent} of ${pings.asked} before its time was over`);
   if (pings.answered !== pings.sent) problems.push(`pings not answered: ${pings.sent - pings.answered}`);
   if (ledger.inFlight > 0) problems.push(`frames still in flight: ${ledger.inFlight}`);
   if (ledger.abandoned > 0) problems.push(`frames lost: ${ledger.abandoned}`);

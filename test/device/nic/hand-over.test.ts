@@ -76,10 +76,7 @@ describe('a Nic that is handed over while frames cross it', function () {
   /** Lets the near tap's frames out at a pace that keeps its ring filled. */
   async function connect(): Promise<void> {
     namespace.bridge('cable', 'tap-a', 'tap-b');
-    namespace.run(
-      ...(['tc', 'qdisc', 'add', 'dev', 'tap-b', 'root'] as const),
-      ...['tbf', 'rate', '128kbit', 'burst', '2kb', 'limit', '1mb'],
-    );
+    namespace.pace('tap-b', '128kbit');
     await until('both taps are connected', () => namespace.forwards('cable'));
   }
 

@@ -8,6 +8,7 @@ const result: DemoResult = {
   where: 'vm',
   interface: 'vhost0',
   pings: {
+    asked: 2020,
     sent: 2020,
     answered: 2020,
     paced: { sent: 20, answered: 20, roundTrip: { p50: 1.92, p99: 13.24 } },
