@@ -17,12 +17,15 @@ import { showProgress } from './vm/show-progress.mjs';
 const NAMES = PARTS.map(({ name }) => name);
 const USUAL = PARTS.filter(({ asked }) => !asked).map(({ name }) => name);
 
-/** Parts that run side by side. A VM that is emulated has one processor's work, whatever it shows inside. */
-const LANES = 2;
+/**
+ * Parts that run side by side at most: each may be a VM with memory of its own, and one that is emulated has one
+ * processor's work, whatever it shows inside.
+ */
+const LANES = 4;
 
 const HELP = `Usage: npm test [-- OPTION…]
 
-Installs, builds and runs, two of them at a time, in this order:
+Installs, builds and runs, as many at a time as there are processors, up to ${LANES}, in this order:
 ${PARTS.map(({ name, title, asked }) => `  ${name.padEnd(12)} ${title}${asked ? ' (only where --only names it)' : ''}`).join('\n')}
 
 Device tests run on this machine if it has a /dev/vhost-net, and those of the worker where taps can be made, otherwise in a

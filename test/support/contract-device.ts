@@ -56,7 +56,6 @@ export class ContractDevice extends ControlDevice<ReturnType<typeof openVhost>> 
     this.#far = this.tap(namespace, 'far');
     for (const { fd } of [this.near, this.#far]) hostKernel().tun.setVnetHdrSz(fd, HEADER);
     namespace.bridge('cable', 'near', 'far');
-    for (const name of ['near', 'far']) namespace.ip('link', 'set', name, 'up');
   }
 
   /** Starts both queues, with these features, at these indices. */

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { Nic, type NicOptions, type TapOptions } from '../../lib/index.js';
+import { run } from './standing-shell.js';
 import { testDevice } from './test-device.js';
 
 let made = 0;
@@ -30,7 +30,7 @@ export class Namespace {
 
   static add(): Namespace {
     const namespace = new Namespace(`vhost-${process.pid}-${++made}`, true);
-    command('ip', ['netns', 'add', namespace.name]);
+    run('ip', ['netns', 'add', namespace.name]);
     namespace.run(
       'sysctl',
       '-qw',
@@ -47,12 +47,12 @@ export class Namespace {
 
   /** Runs ip(8) on this namespace; what it printed. */
   ip(...args: string[]): string {
-    return command('ip', ['-n', this.name, ...args]);
+    return run('ip', ['-n', this.name, ...args]);
   }
 
   /** Runs a program in this namespace; what it printed. */
   run(program: string, ...args: string[]): string {
-    return command('ip', ['netns', 'exec', this.name, program, ...args]);
+    return run('ip', ['netns', 'exec', this.name, program, ...args]);
   }
 
   /** Opens a `Nic` on a tap here; it is closed by `remove` if not before. */
@@ -66,14 +66,14 @@ export class Namespace {
     return nic;
   }
 
-  /** Joins taps by a bridge that does nothing but forward: no spanning tree, no multicast snooping. */
+  /** Joins taps, and puts them up, by a bridge that does nothing but forward: no spanning tree, no multicast snooping. */
   bridge(name: string, ...taps: string[]): void {
     const lines = [
       `link add ${name} type bridge stp_state 0 mcast_snooping 0`,
-      ...taps.map((tap) => `link set ${tap} master ${name}`),
+      ...taps.map((tap) => `link set ${tap} master ${name} up`),
       `link set ${name} up`,
     ];
-    command('ip', ['-n', this.name, '-batch', '-'], `${lines.join('\n')}\n`);
+    run('ip', ['-n', this.name, '-batch', '-'], `${lines.join('\n')}\n`);
   }
 
   /** Whether every port of a bridge forwards: the kernel opens one some time after its carrier came. */
@@ -103,11 +103,7 @@ export class Namespace {
       const judged = nic.closed;
       await nic.close().catch((error: unknown) => judged || failures.push(error));
     }
-    if (this.#added) command('ip', ['netns', 'del', this.name]);
+    if (this.#added) run('ip', ['netns', 'del', this.name]);
     if (failures.length > 0) throw failures[0];
   }
-}
-
-function command(program: string, args: readonly string[], input = ''): string {
-  return execFileSync(program, args, { encoding: 'utf8', input, stdio: 'pipe' });
 }
