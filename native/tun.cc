@@ -3,9 +3,11 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 
+#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <string>
+#include <utility>
 
 #include "call.h"
 #include "interface_request.h"
@@ -128,6 +130,16 @@ napi_value SetCarrier(Call& call) {
   return SetInt(call, "value", VHOST_NET_REQUEST(TUNSETCARRIER));
 }
 
+// TUNGETDEVNETNS, which returns a descriptor that is close-on-exec.
+napi_value GetDevNetns(Call& call) {
+  int fd = -1;
+  if (!call.Descriptor(0, "fd", &fd)) return nullptr;
+  const Request request = VHOST_NET_REQUEST(TUNGETDEVNETNS);
+  Fd netns(ioctl(fd, request.number));
+  if (!netns.Valid()) return call.Refuse(errno, {"ioctl", request.name});
+  return call.Number(call.State().Own(std::move(netns), Environment::Kind::kOther));
+}
+
 constexpr Method kMethods[] = {
     {"tun.open", Entry<Open>},
     {"tun.getFeatures", Entry<GetFeatures>},
@@ -144,6 +156,7 @@ constexpr Method kMethods[] = {
     {"tun.getSndBuf", Entry<GetSndBuf>},
     {"tun.setQueue", Entry<SetQueue>},
     {"tun.setCarrier", Entry<SetCarrier>},
+    {"tun.getDevNetns", Entry<GetDevNetns>},
 };
 
 }  // namespace

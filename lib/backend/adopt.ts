@@ -21,7 +21,7 @@ export interface AdoptOptions {
   readonly fd: number | readonly number[];
   /** What it is; found out where not told. */
   readonly kind?: AdoptableKind;
-  /** The network namespace of its interface. */
+  /** The network namespace of its interface; a tap, asked by one who may (CAP_NET_ADMIN there), tells it itself. */
   readonly netns?: string | undefined;
   /** What received frames may leave to this side, of a tap or macvtap; left as it is, and not told of, by default. */
   readonly offloads?: boolean | readonly Offload[];
@@ -117,7 +117,11 @@ function recogniseTap(kind: 'tap' | 'macvtap', kernel: Kernel, fds: readonly num
   if ((flags & IFF_TAP) === 0) throw new Error('a tun, whose frames have no Ethernet header');
   return ({ netns, offloads }, keep) => {
     if (others.length > 0) for (const fd of fds) takePart(kernel, fd);
-    const device = keep.interface(new NetworkInterface(kernel, name, netns));
+    const device = keep.interface(
+      kind === 'tap' && netns === undefined
+        ? NetworkInterface.ofTap(kernel, fds[0]!, name)
+        : new NetworkInterface(kernel, name, netns),
+    );
     const headed = (flags & IFF_VNET_HDR) !== 0;
     const multiQueue = (flags & IFF_MULTI_QUEUE) !== 0;
     return tapBackend({

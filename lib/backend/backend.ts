@@ -14,7 +14,7 @@ export interface BackendInterface {
   readonly mac: string;
   /** Whether it carries frames (IFF_UP). */
   readonly up: boolean;
-  /** The path of its network namespace; `undefined` for this process's, and where there is none. */
+  /** The path of its network namespace; `undefined` for this process's, for one that nobody named, and where there is none. */
   readonly netns?: string | undefined;
   /** Calls back when something may have happened to it. It holds no loop. */
   watch(changed: () => void): InterfaceWatch;

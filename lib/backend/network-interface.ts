@@ -46,14 +46,18 @@ export function formatMac(address: Uint8Array): string {
 export class NetworkInterface implements BackendInterface {
   readonly name: string;
   readonly #kernel: Kernel;
-  readonly #netns: string | undefined;
+  readonly netns: string | undefined;
+  /** Keeps a namespace that nobody named within reach; -1 where none is kept. */
+  readonly #namespaceFd: number;
   #fd: number;
 
-  constructor(kernel: Kernel, name: string, netns?: string) {
+  /** `namespaceFd`: a descriptor of its namespace, in place of `netns`; closed with the interface. */
+  constructor(kernel: Kernel, name: string, netns?: string, namespaceFd = -1) {
     this.#kernel = kernel;
     this.name = name;
-    this.#netns = namespacePath(netns);
-    this.#fd = kernel.netdev.open(this.#netns);
+    this.netns = namespacePath(netns);
+    this.#namespaceFd = namespaceFd;
+    this.#fd = kernel.netdev.open(this.#path);
   }
 
   /** The interface that has an index in a namespace. */
@@ -66,9 +70,15 @@ export class NetworkInterface implements BackendInterface {
     }
   }
 
-  /** The path of its network namespace; `undefined` for this process's. */
-  get netns(): string | undefined {
-    return this.#netns;
+  /** The interface of a tap, in whichever namespace it is. */
+  static ofTap(kernel: Kernel, fd: number, name: string): NetworkInterface {
+    const namespaceFd = foreignNamespace(kernel, fd);
+    try {
+      return new NetworkInterface(kernel, name, undefined, namespaceFd);
+    } catch (error) {
+      if (namespaceFd !== -1) undo(() => kernel.descriptor.close(namespaceFd));
+      throw error;
+    }
   }
 
   get index(): number {
@@ -112,7 +122,7 @@ export class NetworkInterface implements BackendInterface {
   /** Calls back when an interface of the same namespace was made, changed or removed. It holds no loop. */
   watch(changed: () => void): InterfaceWatch {
     const { netdev, poller, descriptor } = this.#kernel;
-    const fd = netdev.watch(this.#netns);
+    const fd = netdev.watch(this.#path);
     const message = new Uint8Array(64);
     try {
       const watching = poller.watchReadable(fd, () => {
@@ -140,6 +150,33 @@ export class NetworkInterface implements BackendInterface {
     if (this.#fd === -1) return;
     const fd = this.#fd;
     this.#fd = -1;
-    this.#kernel.descriptor.close(fd);
+    const { descriptor } = this.#kernel;
+    if (this.#namespaceFd !== -1) descriptor.close(this.#namespaceFd);
+    descriptor.close(fd);
   }
+
+  get #path(): string | undefined {
+    return this.#namespaceFd === -1 ? this.netns : descriptorPath(this.#namespaceFd);
+  }
+}
+
+function descriptorPath(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/**
+ * A descriptor of the namespace that a tap is in, -1 where it is this thread's; that one is not entered, for which other
+ * privileges would be needed. Whoever may not ask (EPERM) has a tap that was made for it here.
+ */
+function foreignNamespace({ tun, files, descriptor }: Kernel, tap: number): number {
+  let fd: number;
+  try {
+    fd = tun.getDevNetns(tap);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPERM') return -1;
+    throw error;
+  }
+  if (files.link(descriptorPath(fd)) !== files.link('/proc/thread-self/ns/net')) return fd;
+  descriptor.close(fd);
+  return -1;
 }

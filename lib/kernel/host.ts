@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { wrongType } from '../errors/check.js';
 import { loadAddon } from './addon.js';
 import type { FilesSurface, Kernel } from './kernel.js';
@@ -18,6 +18,14 @@ const files: FilesSurface = {
       return readdirSync(path);
     } catch {
       return [];
+    }
+  },
+  link(path) {
+    if (typeof path !== 'string') throw wrongType('files.link: path', 'a string', path);
+    try {
+      return readlinkSync(path);
+    } catch {
+      return undefined;
     }
   },
 };

@@ -136,6 +136,8 @@ export interface TunSurface {
   setQueue(fd: number, flags: number): void;
   /** TUNSETCARRIER: 1 on, 0 off. */
   setCarrier(fd: number, value: number): void;
+  /** TUNGETDEVNETNS, a descriptor of the network namespace that the interface is in. A macvtap refuses with EINVAL. */
+  getDevNetns(fd: number): number;
 }
 
 /** AF_PACKET sockets, `<linux/if_packet.h>`. */
@@ -349,4 +351,6 @@ export interface FilesSurface {
   read(path: string): string | undefined;
   /** The names in a folder, none where there is no such folder or it may not be read. */
   list(path: string): readonly string[];
+  /** What a symbolic link says (readlink(2)), `undefined` where there is none or it may not be read. */
+  link(path: string): string | undefined;
 }

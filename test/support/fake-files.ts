@@ -1,5 +1,7 @@
 import type { FilesSurface } from '../../lib/kernel/kernel.js';
 import type { FakeDescriptors } from './fake-descriptors.js';
+import { ownNamespace } from './fake-interfaces.js';
+import { namespaceAt } from './fake-namespace.js';
 import type { Trace } from './fake-trace.js';
 
 /** Small files: those of the module parameters, and what a test adds. */
@@ -35,6 +37,13 @@ export class FakeFiles implements FilesSurface {
       .filter((name) => name.startsWith(folder))
       .map((name) => name.slice(folder.length).split('/')[0]!);
     return [...new Set(names)];
+  }
+
+  link(path: string): string | undefined {
+    this.trace.tell('files.link', [path]);
+    if (path === '/proc/thread-self/ns/net') return `net:[${ownNamespace}]`;
+    const namespace = namespaceAt(this.descriptors, path);
+    return namespace === path ? undefined : `net:[${namespace}]`;
   }
 
   /** What /proc tells of a descriptor. */

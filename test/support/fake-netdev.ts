@@ -3,7 +3,8 @@ import { IFF_RUNNING, IFF_UP } from '../../lib/abi/netdevice.js';
 import type { NetdevSurface } from '../../lib/kernel/kernel.js';
 import type { FakeDescriptors } from './fake-descriptors.js';
 import { OpenFile } from './fake-file.js';
-import { type FakeInterface, type FakeInterfaces, ownNamespace } from './fake-interfaces.js';
+import type { FakeInterface, FakeInterfaces } from './fake-interfaces.js';
+import { namespaceAt } from './fake-namespace.js';
 import type { Privileges } from './fake-privileges.js';
 import type { Entry, Trace } from './fake-trace.js';
 
@@ -50,14 +51,14 @@ export class FakeNetdev implements NetdevSurface {
 
   open(netns?: string): number {
     const entry = this.trace.enter('netdev.open', netns === undefined ? [] : [netns]);
-    const namespace = netns ?? ownNamespace;
+    const namespace = namespaceAt(this.descriptors, netns);
     if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     return this.descriptors.install(new ControlSocket(namespace));
   }
 
   watch(netns?: string): number {
     const entry = this.trace.enter('netdev.watch', netns === undefined ? [] : [netns]);
-    const namespace = netns ?? ownNamespace;
+    const namespace = namespaceAt(this.descriptors, netns);
     if (!this.interfaces.hasNamespace(namespace)) throw entry.refuse('ENOENT', namespace);
     return this.descriptors.install(new LinkSocket(this.interfaces, namespace));
   }

@@ -69,6 +69,7 @@ export const requests: Readonly<Record<string, RequestName>> = {
   'tun.getSndBuf': ioctl('TUNGETSNDBUF'),
   'tun.setQueue': ioctl('TUNSETQUEUE'),
   'tun.setCarrier': ioctl('TUNSETCARRIER'),
+  'tun.getDevNetns': ioctl('TUNGETDEVNETNS'),
 
   'packet.open': { syscall: 'socket' },
   'packet.setVnetHdrSz': option('PACKET_VNET_HDR_SZ'),

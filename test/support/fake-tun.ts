@@ -25,6 +25,7 @@ import { VIRTIO_NET_HDR_SIZE } from '../../lib/abi/virtio-net.js';
 import type { TunSurface } from '../../lib/kernel/kernel.js';
 import type { FakeDescriptors } from './fake-descriptors.js';
 import { type FakeInterfaces, ownNamespace } from './fake-interfaces.js';
+import { NamespaceFile } from './fake-namespace.js';
 import type { Privileges } from './fake-privileges.js';
 import { TapFile, type TapState } from './fake-tap-file.js';
 import type { Entry, Trace } from './fake-trace.js';
@@ -72,9 +73,9 @@ export class FakeTun implements TunSurface {
   }
 
   /** A descriptor of a new tap interface that belongs to the caller of the package. */
-  foreign(): number {
-    const file = new TapFile(this.interfaces, ownNamespace, 'tun', TUN_MINOR);
-    file.attach(this.create(file.namespace, this.interfaces.freeName('tap%d', ownNamespace), callersTap));
+  foreign(namespace = ownNamespace): number {
+    const file = new TapFile(this.interfaces, namespace, 'tun', TUN_MINOR);
+    file.attach(this.create(file.namespace, this.interfaces.freeName('tap%d', namespace), callersTap));
     return this.descriptors.install(file, false);
   }
 
@@ -198,6 +199,13 @@ export class FakeTun implements TunSurface {
   setCarrier(fd: number, value: number): void {
     const entry = this.trace.enter('tun.setCarrier', [fd, value]);
     this.ofTun(entry, fd).carrier = value !== 0;
+  }
+
+  getDevNetns(fd: number): number {
+    const entry = this.trace.enter('tun.getDevNetns', [fd]);
+    const state = this.ofTun(entry, fd);
+    if (!this.privileges.netAdmin) throw entry.refuse('EPERM');
+    return this.descriptors.install(new NamespaceFile(state.interface.namespace));
   }
 
   /** TUNSETIFF of a name that is taken. */

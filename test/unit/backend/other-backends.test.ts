@@ -70,6 +70,35 @@ describe('backends beside the tap', () => {
     assert.equal(kernel.descriptor.isOpen(fd), true);
   });
 
+  it('that of a tap in another namespace tells which, and one that may not be asked is taken to be here', () => {
+    const kernel = withInterfaces();
+    const elsewhere = '/run/netns/elsewhere';
+    kernel.interfaces.addNamespace(elsewhere);
+    const here = kernel.tun.foreign();
+    const there = kernel.tun.foreign(elsewhere);
+    kernel.interfaces.get('tap0', elsewhere)!.mtu = 9000;
+    const backends = [here, there].map((fd) => adoptDescriptor({ fd }, kernel));
+    assert.deepEqual(
+      backends.map(({ interface: { name, mtu, netns } }) => [name, mtu, netns]),
+      [
+        ['tap0', 1500, undefined],
+        ['tap0', 9000, undefined],
+      ],
+    );
+    let removed = 0;
+    const watch = backends[1]!.interface.watch(() => removed++);
+    kernel.interfaces.remove('tap0', elsewhere);
+    watch.close();
+    for (const backend of backends) backend.close();
+    kernel.failOn('netdev.open', 'EPERM');
+    assert.throws(() => adoptDescriptor({ fd: kernel.tun.foreign(elsewhere) }, kernel), { code: 'EPERM' });
+    kernel.failOn('tun.getDevNetns', 'EPERM');
+    const unasked = adoptDescriptor({ fd: here }, kernel);
+    assert.equal(unasked.interface.mtu, 1500);
+    unasked.close();
+    kernel.assertNothingLeft();
+  });
+
   it('one that is none of them is refused with the reasons of all', () => {
     const kernel = withInterfaces();
     for (const kind of ['character device', 'udp socket', 'cooked packet socket', 'packet socket'] as const)

@@ -67,4 +67,11 @@ describe('native files', () => {
     assert.deepEqual(files.list('/proc/none'), []);
     assert.throws(() => files.list(5 as never), { code: 'ERR_VHOST_INVALID_ARGUMENT' });
   });
+
+  it('tells what a symbolic link says', () => {
+    assert.match(files.link('/proc/self/ns/net') ?? '', /^net:\[\d+\]$/);
+    assert.equal(files.link('/proc/self/status'), undefined);
+    assert.equal(files.link('/proc/none'), undefined);
+    assert.throws(() => files.link(5 as never), { code: 'ERR_VHOST_INVALID_ARGUMENT' });
+  });
 });

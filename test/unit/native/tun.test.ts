@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hostKernel } from '../../../lib/kernel/host.js';
 import { NetworkNamespace } from './network-namespace.js';
@@ -121,6 +121,16 @@ describe('native tun', () => {
     await running(IFF_RUNNING);
   });
 
+  it('tells the namespace that the interface is in', () => {
+    tun.setIff(fd, 'native7', FLAGS);
+    const there = tun.getDevNetns(fd);
+    const path = `/proc/self/fd/${there}`;
+    assert.equal(readlinkSync(path), readlinkSync(namespace.path));
+    const elsewhere = netdev.open(path);
+    assert.equal(netdev.getIndex(elsewhere, 'native7'), netdev.getIndex(network, 'native7'));
+    for (const each of [there, elsewhere]) descriptor.close(each);
+  });
+
   it('adds, detaches and attaches queues', () => {
     const second = tun.open(PATH, namespace.path);
     tun.setIff(fd, 'native4', FLAGS | IFF_MULTI_QUEUE);
@@ -196,6 +206,7 @@ describe('native tun', () => {
       ['TUNGETSNDBUF', () => tun.getSndBuf(other)],
       ['TUNSETQUEUE', () => tun.setQueue(other, IFF_ATTACH_QUEUE)],
       ['TUNSETCARRIER', () => tun.setCarrier(other, 1)],
+      ['TUNGETDEVNETNS', () => tun.getDevNetns(other)],
     ];
     for (const [request, call] of calls) throwsRefusal(call, { code: 'ENOTTY', syscall: 'ioctl', request });
     descriptor.close(other);

@@ -151,6 +151,12 @@ describe('Nic.open with a kernel that refuses', () => {
         for (let n = 1; n <= count; n++) {
           const kernel = new FakeKernel(way.kernel);
           const { name: call } = calls[before + n - 1]!;
+          if (call === 'tun.getDevNetns' && code === 'EPERM') {
+            // Who may not ask where a tap is has it here.
+            await (await openWith(kernel, way, { n, code })).close();
+            kernel.assertNothingLeft();
+            continue;
+          }
           await assert.rejects(
             openWith(kernel, way, { n, code }),
             (told: Refusal) => {
