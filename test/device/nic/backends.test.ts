@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { hostKernel, Nic, type NicOptions, type NicPair, openBackend } from '../../../lib/index.js';
 import { Namespace } from '../../support/device-namespace.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
+import { resources } from '../../support/process-resources.js';
 import { testDevice } from '../../support/test-device.js';
-import { within } from '../../support/until.js';
+import { until, within } from '../../support/until.js';
 
 const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
+const ETH_P_ALL = 0x0003;
 let macvtaps = 0;
 
 /** Sends frames from one `Nic` and compares what comes out of another. */
@@ -174,6 +178,56 @@ describe('backends', function () {
     assert.throws(() => namespace.ip('link', 'show', 'kept'), /does not exist/);
   });
 
+  /** What the kernel tells of an interface. */
+  const told = (name: string) => {
+    const [link] = JSON.parse(namespace.ip('-json', 'link', 'show', name));
+    return [link.mtu, link.address];
+  };
+  const attribute = (name: string, what: string) =>
+    namespace.run('cat', `/sys/class/net/${name}/${what}`).trim();
+
+  it('gives a tap its owner and its group, as the kernel tells them', async () => {
+    await open({ tap: { name: 'owned', netns: netns(), owner: 1234, group: 5678 } });
+    assert.deepEqual([attribute('owned', 'owner'), attribute('owned', 'group')], ['1234', '5678']);
+    await open({ tap: { name: 'free', netns: netns() } });
+    assert.equal(attribute('free', 'owner'), '-1');
+  });
+
+  it('sets MTU and address of a macvtap and of the interface of a packet socket', async () => {
+    const macvtap = await open({
+      macvtap: { name: addMacvtap(), netns: netns(), mtu: 1400, mac: '02:00:00:00:00:0d' },
+    });
+    const packet = await open({
+      packet: { name: 'far', netns: netns(), mtu: 4000, mac: '02:00:00:00:00:0e' },
+    });
+    for (const [nic, mtu, mac] of [
+      [macvtap, 1400, '02:00:00:00:00:0d'],
+      [packet, 4000, '02:00:00:00:00:0e'],
+    ] as const) {
+      const { backend, tx } = nic;
+      assert.deepEqual([backend.interface.mtu, backend.interface.mac, tx.mtu], [mtu, mac, mtu]);
+      assert.deepEqual(told(nic.name), [mtu, mac]);
+    }
+  });
+
+  it('takes the namespace of a process', async () => {
+    const process = spawn('ip', ['netns', 'exec', netns(), 'sh', '-c', 'echo ready && exec cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      await once(process.stdout, 'data');
+      const path = `/proc/${process.pid}/ns/net`;
+      const near = await open({ packet: { name: 'near', netns: path } });
+      const far = await open({ packet: { name: 'far', netns: path } });
+      assert.equal(near.backend.interface.netns, path);
+      await cross(near, far, there());
+      await open({ tap: { name: 'of-process', netns: path } });
+      assert.match(namespace.ip('link', 'show', 'of-process'), /of-process/);
+    } finally {
+      process.stdin.end();
+    }
+  });
+
   it('takes a namespace by path as by name', async () => {
     const nic = await open({ tap: { name: 'by-path', netns: `/run/netns/${netns()}` } });
     assert.match(namespace.ip('link', 'show', nic.name), /by-path/);
@@ -190,15 +244,52 @@ describe('backends', function () {
     descriptor.close(fd);
   });
 
-  it('finds out what a descriptor is', () => {
-    const kernel = hostKernel();
-    const packet = kernel.packet.open(`/run/netns/${netns()}`);
-    const device = kernel.netdev.open(`/run/netns/${netns()}`);
-    kernel.packet.bind(packet, kernel.netdev.getIndex(device, 'near'), 3);
-    const adopted = openBackend({ fd: { fd: packet, netns: netns() } });
-    assert.deepEqual([adopted.kind, adopted.interface.name, adopted.alive()], ['packet', 'near', true]);
-    adopted.close();
-    for (const fd of [packet, device]) kernel.descriptor.close(fd);
+  it('adopts a tap of another namespace, which it finds by itself', async () => {
+    const { tun, descriptor } = hostKernel();
+    const fd = tun.open('/dev/net/tun', `/run/netns/${netns()}`);
+    tun.setIff(fd, 'theirs', IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+    const held = () => resources().descriptors.filter((target) => target.startsWith('net:')).length;
+    const nic = await open({ fd });
+    assert.equal(held(), 1);
+    namespace.bridge('bridge', 'theirs', 'near');
+    namespace.ip('link', 'set', 'theirs', 'up');
+    const far = await open({ packet: { name: 'far', netns: netns() } });
+    assert.deepEqual([nic.backend.interface.mtu, nic.backend.interface.mac], told('theirs'));
+    await until('both ports of the bridge forward', () => namespace.forwards('bridge'));
+    // The bridge keeps frames to an address of its ports.
+    await cross(nic, far, new NumberedFrames(600, 'c', 'd'));
+    await cross(far, nic, new NumberedFrames(600, 'd', 'c'));
+    const lost = once(nic, 'error');
+    namespace.ip('link', 'del', 'theirs');
+    const [error] = await within('the Nic is told that the tap is gone', lost);
+    assert.equal((error as { code: string }).code, 'ERR_VHOST_BACKEND_GONE');
+    for (const each of nics.splice(0)) await each.close();
+    assert.equal(held(), 0, 'the namespace is let go of too');
+    descriptor.close(fd);
+  });
+
+  it('adopts a macvtap and a packet socket that the caller opened, and leaves them open', async () => {
+    const { tun, packet, netdev, descriptor } = hostKernel();
+    const path = `/run/netns/${netns()}`;
+    const network = netdev.open(path);
+    const name = addMacvtap();
+    const index = netdev.getIndex(network, name);
+    const macvtap = tun.open(`/dev/tap${index}`);
+    tun.setIff(macvtap, name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+    const socket = packet.open(path);
+    packet.bind(socket, netdev.getIndex(network, 'far'), ETH_P_ALL);
+    namespace.ip('link', 'set', name, 'up');
+
+    const near = await open({ fd: { fd: macvtap, netns: netns() } });
+    const far = await open({ fd: { fd: socket, netns: netns() } });
+    assert.deepEqual([near.backend.kind, near.name], ['macvtap', name]);
+    assert.deepEqual([far.backend.kind, far.name, far.backend.alive()], ['packet', 'far', true]);
+    await cross(near, far, back());
+    await cross(far, near, there());
+    for (const nic of nics.splice(0)) await nic.close();
+    assert.equal(tun.getIff(macvtap).name, name);
+    assert.ok(packet.describe(socket).interfaceIndex > 0);
+    for (const fd of [macvtap, socket, network]) descriptor.close(fd);
   });
 
   it('refuses a descriptor that is no backend, with the reason of each kind', () => {
