@@ -7,11 +7,12 @@ const BATCH_BUCKETS = 17;
 export const LATENCY_RANGE = { lowest: 1, highest: 3_600_000_000 };
 /** Where the counters stand. */
 const SUBMITTED = 0;
-const ABANDONED = 1;
-const BYTES_SUBMITTED = 2;
-const BYTES_COMPLETED = 3;
-const OUT_OF_ORDER = 4;
-const COUNTERS = 5;
+const COMPLETED = 1;
+const ABANDONED = 2;
+const BYTES_SUBMITTED = 3;
+const BYTES_COMPLETED = 4;
+const OUT_OF_ORDER = 5;
+const COUNTERS = 6;
 /** Stands where no clock was read. */
 const UNTIMED = -1;
 /**
@@ -95,7 +96,7 @@ export class Ledger {
 
   /** … of those, returned by the device … */
   get completed(): number {
-    return this.submitted - this.abandoned - this.inFlight;
+    return this.#counters[COMPLETED]!;
   }
 
   /** … and given up because it is gone. */
@@ -171,6 +172,7 @@ export class Ledger {
       const head = heads[i]!;
       const ordinal = this.#floats[head * RECORD_FLOATS]!;
       bytes += this.#take(head, i);
+      this.#counters[COMPLETED]!++;
       if (ordinal < this.#latestDone) this.#counters[OUT_OF_ORDER]!++;
       else this.#latestDone = ordinal;
       let latency = Number.NaN;
