@@ -5,6 +5,7 @@ import { type Arrival, arrivals } from '../../support/device-arrivals.js';
 import { Cable } from '../../support/device-cable.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
 import { defragment, SegmentKind } from '../../support/segment.js';
+import { until } from '../../support/until.js';
 
 const [major = 0, minor = 0] = release().split('.').map(Number);
 const knowsUso = major > 6 || (major === 6 && minor >= 2);
@@ -51,7 +52,7 @@ describe('segments to be cut', function () {
         assert.equal(cable.a.offloads.includes('uso4'), false);
         const [, found] = await send(kind);
         assert.deepEqual(found, []);
-        assert.equal(cable.a.stats().transmit.completed, 2);
+        await until('the segment and the mark are done', () => cable.a.stats().transmit.completed === 2);
       });
       continue;
     }
