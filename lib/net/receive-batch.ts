@@ -41,7 +41,8 @@ export class ReceiveBatch implements Iterable<Uint8Array> {
     const first = this.#at(index);
     const start = pool.offset(first) + HEADER_SIZE;
     const end = pool.offset(first) + pool.length[first]!;
-    if (pool.next[first] === -1) return pool.bytes.subarray(start, end);
+    // Of the buffer itself, which costs half of what a subarray does.
+    if (pool.next[first] === -1) return new Uint8Array(pool.region.buffer, start, end - start);
     const pieces: Uint8Array[] = [];
     for (let buffer = first; buffer !== -1; buffer = pool.next[buffer]!) {
       const from = pool.offset(buffer) + (buffer === first ? HEADER_SIZE : 0);
@@ -55,8 +56,13 @@ export class ReceiveBatch implements Iterable<Uint8Array> {
     return readHeader(this.#pool.bytes, this.#pool.offset(this.#at(index)));
   }
 
-  *[Symbol.iterator](): Generator<Uint8Array> {
-    for (let i = 0; i < this.length; i++) yield this.frame(i);
+  /** No generator, which takes longer to resume than a frame to make. */
+  [Symbol.iterator](): Iterator<Uint8Array, undefined> {
+    let index = 0;
+    return {
+      next: () =>
+        index < this.length ? { done: false, value: this.frame(index++) } : { done: true, value: undefined },
+    };
   }
 
   /** Holds the buffers beyond the next step of the iteration, until `release`. */
