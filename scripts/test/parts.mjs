@@ -19,9 +19,9 @@ import { ROOT } from '../setup.mjs';
  */
 
 /**
- * In the order in which they begin, as many at a time as there are processors: what is quick to fail first, and beside it
- * what takes longest. The tests of late completions hold with zero-copy on and off, so they run twice, and those of a Vhost
- * and of Nics over the worker too.
+ * In the order in which they begin, several at a time: what is quick to fail first, and beside it what takes longest. The
+ * tests of late completions hold with zero-copy on and off, so they run twice, and those of a Vhost and of Nics over the
+ * worker too.
  *
  * @type {readonly Part[]}
  */
