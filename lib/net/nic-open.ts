@@ -45,7 +45,7 @@ export interface NicOptions extends BackendOptions {
   readonly bufferSize?: number;
   /** Buffers, for all queues and for what the program holds; for each pair three times the larger queue by default. */
   readonly buffers?: number;
-  /** Memory and buffers shared with another `Nic`, so that frames move between them without being copied. */
+  /** Memory and buffers shared with another `Nic`, which may be given itself, so that frames move between them without being copied. */
   readonly shared?: { readonly memory: GuestMemory; readonly pool: FramePool };
   /** Bytes of a huge page (0x20_0000); ordinary pages by default. */
   readonly hugePageSize?: number;
@@ -365,7 +365,8 @@ function namedBackend(options: NicOptions): BackendOptions | Backend {
 }
 
 function checkShared(shared: NonNullable<NicOptions['shared']>): void {
-  checkOptions('shared', shared, ['memory', 'pool']);
+  if (typeof shared !== 'object' || shared === null)
+    throw wrongType('shared', 'a Nic, or an object with a memory and a pool', shared);
   const { memory, pool } = shared;
   if (!(memory instanceof GuestMemory)) throw wrongType('shared.memory', 'a GuestMemory', memory);
   if (!(pool instanceof FramePool)) throw wrongType('shared.pool', 'a FramePool', pool);

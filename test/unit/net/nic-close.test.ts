@@ -191,10 +191,7 @@ describe('Nic.close in the middle of traffic', () => {
 
   it('refuses to post where only the rings are gone, and the buffers are shared', async () => {
     const { nic: owner, kernel } = await openNic();
-    const { nic } = await openNic(
-      { tap: 'tap1', shared: { memory: owner.memory, pool: owner.pool } },
-      kernel,
-    );
+    const { nic } = await openNic({ tap: 'tap1', shared: owner }, kernel);
     const { pool } = owner;
     const buffer = pool.lease();
     pool.bytes.fill(0, pool.offset(buffer), pool.offset(buffer) + 72);

@@ -93,7 +93,11 @@ describe('Nic.open', () => {
         { tap: 'a', shared: { memory: strange, pool } },
         /^shared\.pool must be in a region of shared\.memory/,
       ],
-      [{ tap: 'a', shared: { memories: [] } }, /^shared must be made of the options memory, pool/],
+      [{ tap: 'a', shared: { memories: [] } }, /^shared\.memory must be a GuestMemory; received undefined$/],
+      [
+        { tap: 'a', shared: null },
+        /^shared must be a Nic, or an object with a memory and a pool; received null$/,
+      ],
       [{ tap: 'a', resumable: 'yes' }, /^resumable must be true or false; received 'yes'$/],
       [{ tap: 'a', inOrder: 1 }, /^inOrder must be true or false; received 1$/],
       [{ tap: { multiQueue: 1 } }, /^tap\.multiQueue must be true or false; received 1$/],
