@@ -19,13 +19,13 @@ const USUAL = PARTS.filter(({ asked }) => !asked).map(({ name }) => name);
 
 /**
  * Parts that run side by side at most, for each may be a VM with memory of its own. One that is emulated has one
- * processor's work, whatever it shows inside, and while it waits there is one more to use the processor.
+ * processor's work, whatever it shows inside: with more of them than processors all take longer together.
  */
 const LANES = 4;
 
 const HELP = `Usage: npm test [-- OPTION…]
 
-Installs, builds and runs, one part more at a time than there are processors, up to ${LANES}, in this order:
+Installs, builds and runs, as many parts at a time as there are processors, up to ${LANES}, in this order:
 ${PARTS.map(({ name, title, asked }) => `  ${name.padEnd(12)} ${title}${asked ? ' (only where --only names it)' : ''}`).join('\n')}
 
 Device tests run on this machine if it has a /dev/vhost-net, and those of the worker where taps can be made, otherwise in a
@@ -91,7 +91,7 @@ async function main(argv) {
     const tally = await (skips(part) ? skipPart(part, settings) : runPart(part, settings));
     return { part, tally, seconds: (Date.now() - started) / 1000 };
   });
-  const results = await sideBySide(jobs, Math.min(LANES, availableParallelism() + 1), { signal });
+  const results = await sideBySide(jobs, Math.min(LANES, availableParallelism()), { signal });
   if (signal.aborted) return 128 + constants.signals[/** @type {NodeJS.Signals} */ (signal.reason)];
   return report(results);
 }
