@@ -2,6 +2,9 @@ import { Nic, type NicOptions, type TapOptions } from '../../lib/index.js';
 import { run } from './standing-shell.js';
 import { testDevice } from './test-device.js';
 
+/** A pace of five frames a second: whatever is in flight stays so while something else happens. */
+export const STALLED = '8kbit';
+
 let made = 0;
 
 /** What a `Nic` on a tap of a namespace is opened with: a tap's options and a `Nic`'s, in one. */

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HandOver, Nic } from '../../../lib/index.js';
 import { CountedSender, MARK } from '../../support/counted-frames.js';
-import { Namespace } from '../../support/device-namespace.js';
+import { Namespace, STALLED } from '../../support/device-namespace.js';
 import { readDiary } from '../../support/diary.js';
+import { giveHandOver } from '../../support/give-hand-over.js';
 import { NumberedFrames } from '../../support/numbered-frames.js';
 import { resources } from '../../support/process-resources.js';
 import { overWorker, testDevice } from '../../support/test-device.js';
@@ -26,8 +27,6 @@ const tap = 'tap-a';
 const SEND_BUFFER = 16_384;
 /** Fills the rings, however slow this machine is. */
 const USUAL = '1mbit';
-/** Five frames a second: nothing, beside what is to happen meanwhile. */
-const STALLED = '8kbit';
 const BACK = new NumberedFrames(200, 'b', 'a');
 
 /** Takes the frames of all streams from a `Nic`: of each stream the next. */
@@ -189,7 +188,6 @@ for (const iommu of overWorker ? [false] : [false, true])
         const left = await within('the standby is given', standby);
         tell({ acknowledged: receiver.next });
         await cross(receiver, 60);
-        // So few leave from now on that those in flight are so when the process hears of its end.
         namespace.pace('tap-b', STALLED);
         await until('frames are in flight', () => inFlight(told!) >= 64);
         const killed = once(child!, 'exit');
@@ -212,15 +210,7 @@ for (const iommu of overWorker ? [false] : [false, true])
         const handOver = await heir.handOver();
         const there = join(folder, 'there');
         party({ take: there, next: receiver.next });
-        await until('the next process takes it', () =>
-          handOver.give(there).then(
-            () => true,
-            (error: { code?: string }) => {
-              assert.match(error.code!, /^(ENOENT|ECONNREFUSED)$/);
-              return false;
-            },
-          ),
-        );
+        await giveHandOver(handOver, there);
         await until('the next process has it', () => told !== undefined);
         tell({ acknowledged: receiver.next });
         await cross(receiver, 60);

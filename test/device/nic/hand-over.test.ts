@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HandOver, type InFlight, Nic, type ResumeOptions } from '../../../lib/index.js';
 import { CountedReceiver, CountedSender, MARK } from '../../support/counted-frames.js';
-import { Namespace } from '../../support/device-namespace.js';
+import { Namespace, STALLED } from '../../support/device-namespace.js';
 import { readDiary } from '../../support/diary.js';
+import { giveHandOver } from '../../support/give-hand-over.js';
 import { resources } from '../../support/process-resources.js';
 import { testDevice } from '../../support/test-device.js';
 import { until, within } from '../../support/until.js';
@@ -25,6 +26,8 @@ import {
 const program = new URL('./programs/hand-over-party.js', import.meta.url);
 /** So little that frames always wait in the ring for their turn on the wire. */
 const SEND_BUFFER = 16_384;
+/** Fills the ring. */
+const USUAL = '128kbit';
 
 /** Another process that has the near Nic. */
 class Party {
@@ -76,7 +79,7 @@ describe('a Nic that is handed over while frames cross it', function () {
   /** Lets the near tap's frames out at a pace that keeps its ring filled. */
   async function connect(): Promise<void> {
     namespace.bridge('cable', 'tap-a', 'tap-b');
-    namespace.pace('tap-b', '128kbit');
+    namespace.pace('tap-b', USUAL);
     await until('both taps are connected', () => namespace.forwards('cable'));
   }
 
@@ -84,19 +87,6 @@ describe('a Nic that is handed over while frames cross it', function () {
     const added = new Party({ ...options, diary: join(folder, `diary-${parties.length}`) });
     parties.push(added);
     return added;
-  }
-
-  /** Gives to a process that is about to listen. */
-  async function give(handOver: HandOver, path: string): Promise<void> {
-    await until('the next process takes it', () =>
-      handOver.give(path).then(
-        () => true,
-        (error: { code?: string }) => {
-          assert.match(error.code!, /^(ENOENT|ECONNREFUSED)$/);
-          return false;
-        },
-      ),
-    );
   }
 
   async function resume(handOver: HandOver, options?: ResumeOptions): Promise<Nic> {
@@ -193,7 +183,7 @@ describe('a Nic that is handed over while frames cross it', function () {
         const taken = await taking;
         const { nextOut, nextIn } = left;
         at = party({ take: there, nextOut, nextIn });
-        await give(taken, there);
+        await giveHandOver(taken, there);
         await until('the next process has it', () => at.report !== undefined);
         at.tell({ acknowledged: receiver.next });
         replayed += at.report!.replayed;
@@ -240,7 +230,7 @@ describe('a Nic that is handed over while frames cross it', function () {
           acknowledging = setInterval(() => {
             back.acknowledged = Math.max(back.acknowledged, at?.report?.nextIn ?? 0);
           }, 1);
-        } else await give(standby, path);
+        } else await giveHandOver(standby, path);
         const here = join(folder, `standby-${i}`);
         const taking = HandOver.take(here);
         await until('the process has it', () => at!.report !== undefined);
@@ -252,7 +242,13 @@ describe('a Nic that is handed over while frames cross it', function () {
           'frames cross both ways',
           () => receiver.next >= next + 60 && at!.report!.nextIn >= nextIn + 60,
         );
+        namespace.pace('tap-b', STALLED);
+        await until(
+          'frames are in flight',
+          () => at!.report!.nextOut - at!.report!.completed >= QUEUE_SIZE / 2,
+        );
         const { completed, posted, taken } = await at.kill();
+        namespace.pace('tap-b', USUAL);
         const sentBefore = back.next;
         // Its last word may be older than what it had taken, and the far end wait for it with all that it may send.
         back.acknowledged = Math.max(back.acknowledged, taken);
