@@ -24,24 +24,24 @@ class StandingShell {
 
   constructor() {
     const folder = temporaryFolder();
-    try {
-      const pipes = ['commands', 'output', 'errors'].map((name) => join(folder.path, name)) as [
-        string,
-        string,
-        string,
-      ];
-      execFileSync('mkfifo', pipes);
-      // While one is open both ways, no end of it waits for the other.
-      const open = pipes.map((pipe) => openSync(pipe, 'r+'));
-      const theirs = pipes.map((pipe, i) => openSync(pipe, i === 0 ? 'r' : 'w'));
-      this.#commands = openSync(pipes[0], 'w');
-      this.#output = openSync(pipes[1], 'r');
-      this.#errors = openSync(pipes[2], 'r');
-      spawn('sh', [], { stdio: theirs }).unref();
-      for (const fd of [...open, ...theirs]) closeSync(fd);
-    } finally {
-      folder.remove();
-    }
+    const theirs: number[] = [];
+    /** Opens a pipe; the end of this side. */
+    const pipe = (mode: 'r' | 'w'): number => {
+      const path = join(folder.path, `${theirs.length}`);
+      execFileSync('mkfifo', [path]);
+      // While it is open both ways, neither end waits for the other.
+      const both = openSync(path, 'r+');
+      theirs.push(openSync(path, mode === 'w' ? 'r' : 'w'));
+      const ours = openSync(path, mode);
+      closeSync(both);
+      return ours;
+    };
+    this.#commands = pipe('w');
+    this.#output = pipe('r');
+    this.#errors = pipe('r');
+    folder.remove();
+    spawn('sh', [], { stdio: theirs }).unref();
+    for (const fd of theirs) closeSync(fd);
   }
 
   run(words: readonly string[], input: string): string {
@@ -60,11 +60,12 @@ class StandingShell {
 /** Reads so many texts with a NUL behind each, and no more is there to read. */
 function read(fd: number, count: number): string[] {
   const chunk = Buffer.alloc(65_536);
-  let text = '';
-  while (text.split(NUL).length <= count) {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const texts = Buffer.concat(chunks).toString().split(NUL);
+    if (texts.length > count) return texts;
     const bytes = readSync(fd, chunk);
     if (bytes === 0) throw new Error('the shell that stands by has ended');
-    text += chunk.toString('latin1', 0, bytes);
+    chunks.push(Buffer.from(chunk.subarray(0, bytes)));
   }
-  return text.split(NUL);
 }
