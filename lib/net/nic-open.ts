@@ -45,7 +45,10 @@ export interface NicOptions extends BackendOptions {
   readonly bufferSize?: number;
   /** Buffers, for all queues and for what the program holds; for each pair three times the larger queue by default. */
   readonly buffers?: number;
-  /** Memory and buffers shared with another `Nic`, which may be given itself, so that frames move between them without being copied. */
+  /**
+   * Memory and buffers shared with another `Nic`, which may be given itself, so that frames move between them without being
+   * copied.
+   */
   readonly shared?: { readonly memory: GuestMemory; readonly pool: FramePool };
   /** Bytes of a huge page (0x20_0000); ordinary pages by default. */
   readonly hugePageSize?: number;

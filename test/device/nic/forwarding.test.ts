@@ -19,10 +19,7 @@ describe('several Nics in one process', function () {
     namespace = Namespace.add();
     left = await namespace.nic('tap-1');
     inner = await namespace.nic('tap-2', { queueSize: 128, buffers: 512 });
-    outer = await namespace.nic('tap-3', {
-      queueSize: 128,
-      shared: { memory: inner.memory, pool: inner.pool },
-    });
+    outer = await namespace.nic('tap-3', { queueSize: 128, shared: inner });
     right = await namespace.nic('tap-4');
     namespace.bridge('cable-1', 'tap-1', 'tap-2');
     namespace.bridge('cable-2', 'tap-3', 'tap-4');

@@ -39,7 +39,7 @@ describe("TCP of the kernel's, through a forwarder between two Nics", function (
     right = Namespace.add();
     const options = { queueSize: 256, bufferSize: 16_384, buffers: 1536, tap: { offloads: true } };
     a = await left.nic('tap-l', options);
-    b = await right.nic('tap-r', { ...options, shared: { memory: a.memory, pool: a.pool } });
+    b = await right.nic('tap-r', { ...options, shared: a });
     left.ip('address', 'add', '192.0.2.1/24', 'dev', 'tap-l');
     right.ip('address', 'add', '192.0.2.2/24', 'dev', 'tap-r');
     // As long as a frame may be, however slow the machine: TCP makes them shorter where a round trip takes its time.
