@@ -44,7 +44,7 @@ export interface FrameOwner {
  * Nothing here allocates per frame; a frame that nobody waits for costs a few stores into typed arrays.
  */
 export class Ledger {
-  /** Heads that the device has now. */
+  /** Heads that the device has now; counted, not derived, so that a sum that is wrong shows. */
   inFlight = 0;
   /** The most that were in flight at once. */
   maxInFlight = 0;

@@ -8,6 +8,11 @@ import type { DriverRing } from '../vring/driver-ring.js';
 import { HEADER_SIZE, readNumBuffers } from './header.js';
 import { leftFrame } from './left-frame.js';
 
+/** Where the counters stand. */
+const FRAMES = 0;
+const BYTES = 1;
+const COUNTERS = 2;
+
 export interface ReceiveQueueOptions {
   readonly ring: DriverRing;
   readonly ledger: Ledger;
@@ -51,8 +56,8 @@ export class ReceiveQueue {
   readonly #mergeable: boolean;
   readonly #reserve: number;
   readonly #corrupted: ReceiveQueueOptions['corrupted'];
-  /** Frames and bytes; see those of the ledger. */
-  readonly #counters = new Float64Array(2);
+  /** See those of the ledger. */
+  readonly #counters = new Float64Array(COUNTERS);
   /** A frame of which some buffers are still to be reaped, because a limit cut it: its first, its last, how many. */
   #first = -1;
   #last = -1;
@@ -111,12 +116,12 @@ export class ReceiveQueue {
 
   /** Frames received so far … */
   get frameCount(): number {
-    return this.#counters[0]!;
+    return this.#counters[FRAMES]!;
   }
 
   /** … and their bytes, headers included. */
   get byteCount(): number {
-    return this.#counters[1]!;
+    return this.#counters[BYTES]!;
   }
 
   /** Why nothing can be received any more, if so. */
@@ -164,8 +169,8 @@ export class ReceiveQueue {
       this.bytes += length;
       if (--this.#missing === 0) frames[taken++] = this.#first;
     }
-    this.#counters[0]! += taken;
-    this.#counters[1]! += this.bytes;
+    this.#counters[FRAMES]! += taken;
+    this.#counters[BYTES]! += this.bytes;
     if (ring.corruption !== undefined) this.#dropPartial();
     else if (this.#missing > 0 && ring.reapable === 0)
       // vhost_add_used_n() publishes all buffers of a frame at once.

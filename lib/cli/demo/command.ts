@@ -7,12 +7,12 @@ export const demo: Command = {
   help: `Usage: vhost-net demo [--worker] [--flood N] [--json]
 
 Answers ARP and ICMP behind a tap through /dev/vhost-net, while the kernel's own stack and the program ping talk to it:
-20 pings and a flood of more, in a network namespace of their own. Ends with status 0 if every ping was answered and
+20 pings and a flood of 2,000, in a network namespace of their own. Ends with status 0 if every ping was answered and
 every frame is accounted for. Needs root, and ping, ip and unshare.
 
-  --worker  without /dev/vhost-net: the device is the worker in this package
-  --flood N pings of the flood: 1 to 65,535 (default 2000)
-  --json    one object on the standard output
+  --worker   without /dev/vhost-net: the device is the worker in this package
+  --flood N  as many pings in the flood, 1 to 65535
+  --json     one object on the standard output
   --help
 `,
   async run(args, { out, err, signal }) {

@@ -211,12 +211,12 @@ describe('backends', function () {
   });
 
   it('takes the namespace of a process', async () => {
-    const process = spawn('ip', ['netns', 'exec', netns(), 'sh', '-c', 'echo ready && exec cat'], {
+    const child = spawn('ip', ['netns', 'exec', netns(), 'sh', '-c', 'echo ready && exec cat'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     try {
-      await once(process.stdout, 'data');
-      const path = `/proc/${process.pid}/ns/net`;
+      await once(child.stdout, 'data');
+      const path = `/proc/${child.pid}/ns/net`;
       const near = await open({ packet: { name: 'near', netns: path } });
       const far = await open({ packet: { name: 'far', netns: path } });
       assert.equal(near.backend.interface.netns, path);
@@ -224,7 +224,7 @@ describe('backends', function () {
       await open({ tap: { name: 'of-process', netns: path } });
       assert.match(namespace.ip('link', 'show', 'of-process'), /of-process/);
     } finally {
-      process.stdin.end();
+      child.stdin.end();
     }
   });
 
@@ -252,7 +252,6 @@ describe('backends', function () {
     const nic = await open({ fd });
     assert.equal(held(), 1);
     namespace.bridge('bridge', 'theirs', 'near');
-    namespace.ip('link', 'set', 'theirs', 'up');
     const far = await open({ packet: { name: 'far', netns: netns() } });
     assert.deepEqual([nic.backend.interface.mtu, nic.backend.interface.mac], told('theirs'));
     await until('both ports of the bridge forward', () => namespace.forwards('bridge'));
