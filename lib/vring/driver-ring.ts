@@ -18,6 +18,8 @@ import { advance, distance, passes } from './ring-index.js';
 import { RingJournal } from './ring-journal.js';
 
 const WINDOW = 2 ** 32;
+/** Bytes that a chain may have, so that one word tells them and who may write. */
+const MAX_CHAIN = 2 ** 31 - 1;
 /** Both rings begin with `flags` and `idx`, as 16-bit words. */
 const FLAGS = 0;
 const INDEX = 1;
@@ -107,8 +109,11 @@ export class DriverRing {
   #journal: RingJournal;
   /** By head: descriptors of the table that the chain takes; 0 where the head is not in flight. */
   #taken: Uint16Array;
-  /** By head, side by side: bytes the device may write, and bytes it may read. */
-  readonly #sizes: Uint32Array;
+  /**
+   * By head: bytes that the device may read or, where it may write any, the complement of how many of those. One word, for
+   * completions come in any order, and what costs then is what is fetched from memory.
+   */
+  readonly #sizes: Int32Array;
   #free: number;
   #inFlight = 0;
   #availableIndex: number;
@@ -170,7 +175,7 @@ export class DriverRing {
     this.#offered = new Uint16Array(size);
     this.#journal = options.journal ?? RingJournal.own(size);
     this.#taken = this.#journal.taken;
-    this.#sizes = new Uint32Array(2 * size);
+    this.#sizes = new Int32Array(size);
     this.#free = size;
 
     const base = checkInteger('base', options.base ?? 0, 0, 0xffff);
@@ -336,9 +341,11 @@ export class DriverRing {
    * Posts a chain of one descriptor: `length` bytes from a guest physical address, for the device to read, or to
    * write where `writable`. The head, or -1 where no descriptor is free. What is in the bytes is not looked at: a
    * virtio-net header that the kernel's worker stumbles over makes it spin for ever, so `checkHeader` comes first.
+   * ERR_VHOST_OUT_OF_RANGE: more than 2^31 - 1 bytes.
    */
   post(addressHigh: number, addressLow: number, length: number, writable: boolean): number {
     if (this.#free === 0) return -1;
+    checkChain(length);
     this.#chainLength = 0;
     const head = this.#freeStack[--this.#free]!;
     const word = head * 4;
@@ -348,8 +355,7 @@ export class DriverRing {
     table[word + 2] = length;
     table[word + 3] = writable ? VRING_DESC_F_WRITE : 0;
     this.#taken[head] = 1;
-    this.#sizes[2 * head] = writable ? length : 0;
-    this.#sizes[2 * head + 1] = writable ? 0 : length;
+    this.#sizes[head] = writable ? ~length : length;
     this.#offer(head);
     return head;
   }
@@ -400,8 +406,9 @@ export class DriverRing {
     this.#chainLast = id;
   }
 
-  /** Posts the chain that `begin` began; its head. */
+  /** Posts the chain that `begin` began; its head. ERR_VHOST_OUT_OF_RANGE: more than 2^31 - 1 bytes. */
   end(): number {
+    checkChain(this.#chainReadable + this.#chainWritable);
     if (this.#chainAdded !== this.#chainLength || this.#chainLength === 0)
       throw wrongValue('count', `the number of descriptors added (${this.#chainAdded})`, this.#chainLength);
     const head = this.#chainHead;
@@ -420,8 +427,7 @@ export class DriverRing {
     const taken = this.#chainIndirect ? 1 : this.#chainLength;
     this.#taken[head] = taken;
     this.#free -= taken;
-    this.#sizes[2 * head] = this.#chainWritable;
-    this.#sizes[2 * head + 1] = this.#chainReadable;
+    this.#sizes[head] = this.#chainWritable > 0 ? ~this.#chainWritable : this.#chainReadable;
     this.#chainLength = 0;
     this.#offer(head);
     return head;
@@ -449,7 +455,7 @@ export class DriverRing {
 
   /**
    * Takes up to `limit` chains that the device has returned, into `heads` and `lengths`, and no further one once those
-   * carry `bytes`, read and written; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
+   * carry `bytes`, written or, of a chain that it could only read, read; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
    * descriptors are free at once.
    */
   reap(limit: number = this.size, bytes?: number): number {
@@ -466,7 +472,7 @@ export class DriverRing {
     }
     const count = Math.min(waiting, limit);
     if (this.#inOrder) return this.#reapInOrder(count, waiting, bytes);
-    const { heads, lengths, size } = this;
+    const { size } = this;
     const elements = this.#usedElements;
     const mask = this.#mask;
     const first = this.#lastUsed;
@@ -483,17 +489,9 @@ export class DriverRing {
         );
         break;
       }
-      const writable = this.#sizes[2 * head]!;
-      if (writable !== 0 && told > writable) {
-        this.#corrupt(`wrote ${told} bytes into the ${writable} of head ${head}`);
-        break;
-      }
-      // A device that can only read writes nothing, whatever it says (VIRTIO 1.3 §2.7.8 The Virtqueue Used Ring).
-      const written = writable === 0 ? 0 : told;
-      heads[reaped] = head;
-      lengths[reaped] = written;
-      if (bytes !== undefined) left -= this.#sizes[2 * head + 1]! + written;
-      this.#recycle(head);
+      const carried = this.#take(reaped, head, told);
+      if (carried === -1) break;
+      if (bytes !== undefined) left -= carried;
     }
     this.#reapedTo(advance(first, reaped));
     return reaped;
@@ -651,8 +649,7 @@ export class DriverRing {
       }
       const first = head * this.#tableEntries;
       for (let i = 0; i < entries; i++) count(this.#tables!, first + i);
-      this.#sizes[2 * head] = writable;
-      this.#sizes[2 * head + 1] = readable;
+      this.#sizes[head] = writable > 0 ? ~Math.min(writable, MAX_CHAIN) : Math.min(readable, MAX_CHAIN);
     }
     this.#free = 0;
     for (let id = this.size - 1; id >= 0; id--) if (used[id] === 0) this.#freeStack[this.#free++] = id;
@@ -668,7 +665,6 @@ export class DriverRing {
 
   /** As `reap`, of the `waiting` chains the oldest first; an element stands for all up to the one that it names. */
   #reapInOrder(count: number, waiting: number, bytes: number | undefined): number {
-    const { heads, lengths } = this;
     const mask = this.#mask;
     let reaped = 0;
     for (let left = bytes ?? 1; reaped < count && left > 0; reaped++) {
@@ -687,22 +683,33 @@ export class DriverRing {
         this.#batchWritten = this.#usedElements[slot + 1]!;
       }
       const head = this.#offered[oldest & mask]!;
-      const writable = this.#sizes[2 * head]!;
       // What is skipped was used completely.
-      const told = this.#batchLeft > 1 ? writable : this.#batchWritten;
-      if (writable !== 0 && told > writable) {
-        this.#corrupt(`wrote ${told} bytes into the ${writable} of head ${head}`);
-        break;
-      }
-      const written = writable === 0 ? 0 : told;
-      heads[reaped] = head;
-      lengths[reaped] = written;
-      if (bytes !== undefined) left -= this.#sizes[2 * head + 1]! + written;
-      this.#recycle(head);
+      const told = this.#batchLeft > 1 ? Math.max(0, ~this.#sizes[head]!) : this.#batchWritten;
+      const carried = this.#take(reaped, head, told);
+      if (carried === -1) break;
+      if (bytes !== undefined) left -= carried;
       this.#batchLeft--;
       this.#lastUsed = advance(this.#lastUsed, 1);
     }
     return reaped;
+  }
+
+  /**
+   * Takes a chain that the device returned and says to have written `told` bytes of, as number `position` of what is reaped
+   * now; the bytes it carried, or -1 where that cannot be true.
+   */
+  #take(position: number, head: number, told: number): number {
+    const size = this.#sizes[head]!;
+    const isWritable = size < 0;
+    if (isWritable && told > ~size) {
+      this.#corrupt(`wrote ${told} bytes into the ${~size} of head ${head}`);
+      return -1;
+    }
+    this.heads[position] = head;
+    // A device that can only read writes nothing, whatever it says (VIRTIO 1.3 §2.7.8 The Virtqueue Used Ring).
+    this.lengths[position] = isWritable ? told : 0;
+    this.#recycle(head);
+    return isWritable ? told : size;
   }
 
   #recycle(head: number): void {
@@ -722,6 +729,11 @@ export class DriverRing {
   #untrue(what: string): VhostError {
     return new VhostError('ERR_VHOST_RING_CORRUPT', `the device ${what}`, { queue: this.#queue });
   }
+}
+
+function checkChain(bytes: number): void {
+  if (bytes > MAX_CHAIN)
+    throw wrongValue('length', `such that a chain has at most ${MAX_CHAIN} bytes`, bytes);
 }
 
 function writeDescriptor(

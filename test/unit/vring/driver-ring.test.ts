@@ -145,6 +145,23 @@ describe('DriverRing', () => {
     });
   });
 
+  it('takes no chain of 2^31 bytes or more', () => {
+    const { ring } = makeRing({ size: 8 });
+    const tooLong = {
+      code: 'ERR_VHOST_OUT_OF_RANGE',
+      message: /at most 2147483647 bytes; received 2147483648/,
+    };
+    for (const writable of [false, true]) {
+      assert.throws(() => ring.post(0, 0, 2 ** 31, writable), tooLong);
+      ring.begin(2);
+      ring.add(0, 0, 2 ** 31 - 1, writable);
+      ring.add(0, 0, 1, writable);
+      assert.throws(() => ring.end(), tooLong);
+    }
+    assert.deepEqual([ring.inFlight, ring.free], [0, 8]);
+    assert.notEqual(ring.post(0, 0, 2 ** 31 - 1, true), -1);
+  });
+
   it('forgets a chain that is begun and not ended before the next', () => {
     const { ring } = makeRing({ size: 8 });
     const device = attachModel(ring, false);
@@ -190,6 +207,29 @@ describe('DriverRing', () => {
     assert.equal(ring.reapable, 2);
     assert.equal(ring.reap(3), 2);
     assert.equal(ring.reap(3), 0);
+  });
+
+  it('takes no more once what it took carries so many bytes, written or only read', () => {
+    const { ring } = makeRing({ size: 8 });
+    const device = attachModel(ring, false);
+    const fewRead = ring.post(0, 0, 10, false);
+    ring.begin(2);
+    ring.add(0, 0, 1000, false);
+    ring.add(0, 0, 1000, true);
+    const both = ring.end();
+    const written = ring.post(0, 0, 1000, true);
+    ring.publish();
+    device.takeAll();
+    for (const [head, length] of [
+      [fewRead, 0],
+      [both, 5],
+      [written, 2],
+    ] as const)
+      device.use(head, length);
+    assert.equal(ring.reap(8, 11), 2, 'ten bytes that were read, and five that were written');
+    assert.equal(ring.reap(8, 0), 0);
+    assert.equal(ring.reap(8, 1), 1);
+    assert.deepEqual([...ring.lengths.subarray(0, 1)], [2]);
   });
 
   it('takes only a limit that is a number of chains', () => {
