@@ -5,7 +5,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, utimesSync } 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { withLock } from './vm/cache.mjs';
-import { needPrograms } from './vm/packages.mjs';
+import { needPrograms, refuseMissing } from './vm/packages.mjs';
 import { capture } from './vm/programs.mjs';
 
 /** @typedef {(message: string) => void} Say */
@@ -48,15 +48,37 @@ export async function setUp(say = sayOnStderr, programs = []) {
     name,
     async () => {
       const addonIsStale = isStale(ADDON, NATIVE_SOURCES, /./);
-      await needPrograms([...(addonIsStale ? ['g++', 'make', 'python3'] : []), ...programs], say);
-      if (!packagesAreCurrent()) await timed(say, 'installing packages', installPackages);
-      if (addonIsStale) await timed(say, 'building the addon', buildAddon);
-      if (isStale(COMPILED, TYPESCRIPT_SOURCES, /\.(ts|json)$/))
-        await timed(say, 'compiling TypeScript', compile);
+      const tools = addonIsStale ? ['g++', 'make', 'python3'] : [];
+      await refuseMissing([...tools, ...programs]);
+      await needPrograms(tools, say);
+      // Nothing that is built here uses those programs, which take as long to install as it takes to build.
+      await together(needPrograms(programs, say), build(addonIsStale, say));
       await import('./link-command.mjs');
     },
     { onWait: () => say('waiting for another run in this checkout') },
   );
+}
+
+/**
+ * @param {boolean} addonIsStale
+ * @param {Say} say
+ */
+async function build(addonIsStale, say) {
+  if (!packagesAreCurrent()) await timed(say, 'installing packages', installPackages);
+  const compiledIsStale = isStale(COMPILED, TYPESCRIPT_SOURCES, /\.(ts|json)$/);
+  await together(
+    addonIsStale ? timed(say, 'building the addon', buildAddon) : undefined,
+    compiledIsStale ? timed(say, 'compiling TypeScript', compile) : undefined,
+  );
+}
+
+/**
+ * Waits until all have ended, lest one goes on in a checkout that is given up; then fails as the first that failed.
+ *
+ * @param {(Promise<void> | undefined)[]} works
+ */
+async function together(...works) {
+  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
 }
 
 /**

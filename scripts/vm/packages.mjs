@@ -150,21 +150,33 @@ export async function resolvePackage(names, pattern, say) {
 }
 
 /**
+ * Refuses what this user may not install, naming the command that does.
+ *
+ * @param {readonly string[]} programs names
+ */
+export async function refuseMissing(programs) {
+  const missing = await missingPackages(programs);
+  if (missing.length === 0 || process.getuid?.() === 0) return;
+  throw new VmError(
+    'ERR_VM_PACKAGE',
+    `missing on this machine: ${missing.join(', ')}. Run: sudo sh -c 'apt-get update && ${installing(missing)}'`,
+  );
+}
+
+/** @param {string[]} packages */
+function installing(packages) {
+  return `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
+}
+
+/**
  * Sees to it that programs are installed: as root by installing their packages, otherwise by naming the command.
  *
- * @param {string[]} programs names
+ * @param {readonly string[]} programs names
  * @param {Say} say
  */
 export async function needPrograms(programs, say) {
-  const missing = await missingPackages(programs);
-  if (missing.length === 0) return;
-  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
-  if (process.getuid?.() !== 0) {
-    throw new VmError(
-      'ERR_VM_PACKAGE',
-      `missing on this machine: ${missing.join(', ')}. Run: sudo sh -c 'apt-get update && ${command}'`,
-    );
-  }
+  await refuseMissing(programs);
+  if ((await missingPackages(programs)).length === 0) return;
   await withLock(
     'apt',
     async () => {
@@ -176,7 +188,7 @@ export async function needPrograms(programs, say) {
         await refuseUnknown(still, say);
       }
       say(`installing ${still.join(' ')}`);
-      await aptGet(['install', '--no-install-recommends', ...still], command);
+      await aptGet(['install', '--no-install-recommends', ...still], installing(still));
     },
     { onWait: () => say('waiting for another run that installs packages') },
   );
@@ -196,7 +208,7 @@ async function refuseUnknown(names, say) {
   );
 }
 
-/** @param {string[]} programs */
+/** @param {readonly string[]} programs */
 async function missingPackages(programs) {
   const places = await Promise.all(programs.map((name) => findProgram(name)));
   return [...new Set(programs.filter((_, index) => !places[index]).map(packageOf))];
