@@ -455,8 +455,8 @@ export class DriverRing {
 
   /**
    * Takes up to `limit` chains that the device has returned, into `heads` and `lengths`, and no further one once those
-   * carry `bytes`, written or, of a chain that it could only read, read; how many (VIRTIO 1.3 §2.7.14 Receiving Used Buffers From The Device). Their
-   * descriptors are free at once.
+   * carry `bytes`: those written or, where the device could only read, those read; how many (VIRTIO 1.3 §2.7.14 Receiving
+   * Used Buffers From The Device). Their descriptors are free at once.
    */
   reap(limit: number = this.size, bytes?: number): number {
     // Once a batch; a limit that is no number of chains would set the ring off its index for good.
